@@ -1,0 +1,44 @@
+# `make` alone explains the targets.
+VENV ?= .venv
+PYTHON ?= python3
+STACK ?= upstream
+OPS ?= auto
+
+# The scripts take PYTHON as the interpreter to run, which is now that of the environment.
+IN_VENV = . "$(VENV)/bin/activate" && PYTHON=python && export PYTHON &&
+
+.DEFAULT_GOAL := help
+.PHONY: help env quickstart test test-all lint clean
+
+help:
+	@echo 'make quickstart   train and test a small ScalableViT on real images, some minutes'
+	@echo 'make test         the quick tests'
+	@echo 'make test-all     all tests, those that train too'
+	@echo 'make lint         ruff, mypy and codespell'
+	@echo 'make env          only the environment; the other targets make it as well'
+	@echo 'make clean        remove caches and build leftovers'
+	@echo
+	@echo 'VENV=$(VENV)        directory of the virtual environment'
+	@echo 'PYTHON=$(PYTHON)    interpreter to make it from, 3.10 to 3.12'
+	@echo 'STACK=$(STACK)    upstream (OpenMMLab) or onedl (its maintained forks)'
+	@echo 'OPS=$(OPS)          auto, cpu or cuda: what mmcv is compiled for'
+	@echo 'ARGS=...          passed on to pytest'
+
+env:
+	@VENV="$(VENV)" PYTHON="$(PYTHON)" STACK="$(STACK)" OPS="$(OPS)" bash tools/setup_env.sh
+
+quickstart: env
+	@$(IN_VENV) bash tools/quickstart.sh
+
+test: env
+	@$(IN_VENV) python -m pytest -m 'not slow' $(ARGS)
+
+test-all: env
+	@$(IN_VENV) python -m pytest $(ARGS)
+
+lint: env
+	@$(IN_VENV) pre-commit run --all-files
+
+clean:
+	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,207 @@
+"""The facts about an environment: versions, pins, GPUs, and what can be imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+MIN_TORCH = (2, 4)
+MIN_MMENGINE = (0, 10, 7)
+MIN_MMCV = (2, 0)
+
+# The distributions that provide each import name. OpenMMLab's releases and the onedl forks write
+# to the same directories, and so do the full and the lite builds.
+UPSTREAM = {
+    "mmengine": "mmengine",
+    "mmcv": "mmcv",
+    "mmdet": "mmdet",
+    "mmseg": "mmsegmentation",
+    "mmpretrain": "mmpretrain",
+}
+ONEDL = {
+    "mmengine": "onedl-mmengine",
+    "mmcv": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+    "mmseg": "onedl-mmsegmentation",
+    "mmpretrain": "onedl-mmpretrain",
+}
+LITE = {"mmengine": "mmengine-lite", "mmcv": "mmcv-lite"}
+OTHERS = ("torch", "torchvision", "setuptools", "ftfy", "regex")
+
+# Each probe runs in an interpreter of its own and prints its values as JSON.
+PROBES = {
+    "torch": "import torch\nprint(json.dumps(dict(cuda=torch.version.cuda or '',"
+    " usable=torch.cuda.is_available())))",
+    # torchvision's compiled operators are looked up on import
+    "torchvision": "import torchvision\nprint(json.dumps({}))",
+    "mmengine": "from mmengine.runner import Runner\nprint(json.dumps({}))",
+    # running one operator, on the GPU too, shows more than that the library loads
+    "mmcv": "import torch\nfrom mmcv.ops import get_compiling_cuda_version, nms\n"
+    "cuda = get_compiling_cuda_version()\n"
+    "cuda = cuda if cuda[:1].isdigit() else ''\n"
+    "boxes, scores = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.9]]), torch.tensor([.9, .8])\n"
+    "for device in ['cpu', 'cuda'] if cuda and torch.cuda.is_available() else ['cpu']:\n"
+    "    _, kept = nms(boxes.to(device), scores.to(device), iou_threshold=0.5)\n"
+    "    assert kept.tolist() == [0], 'nms on %s keeps %s' % (device, kept.tolist())\n"
+    "print(json.dumps(dict(cuda=cuda)))",
+    "mmdet": "import mmdet.models\nprint(json.dumps({}))",
+    "mmseg": "import mmseg.models\nprint(json.dumps({}))",
+    "mmpretrain": "import mmpretrain.models\nprint(json.dumps({}))",
+}
+PROBE_TIMEOUT = 180  # seconds; a cold file system makes the first import of torch slow
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What importing a module in a process of its own gave.
+
+    Attributes:
+        values: What the probe printed.
+        error: The last line of the traceback or the signal; empty if it went well.
+    """
+
+    values: Mapping[str, str | bool] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The facts that the checks judge.
+
+    Attributes:
+        python: Major and minor version of the interpreter.
+        versions: Version of every installed distribution that concerns us.
+        has_pkg_resources: Whether ``pkg_resources`` can be found.
+        gpus: Names of the GPUs that the driver shows.
+        visible_devices: The variable CUDA_VISIBLE_DEVICES, if it is set.
+        pins: The verified requirement on a distribution, by its name, e.g. ``mmcv==2.1.0``.
+        probes: Outcome of the imports that were tried, by module.
+    """
+
+    python: tuple[int, int]
+    versions: Mapping[str, str]
+    has_pkg_resources: bool = True
+    gpus: tuple[str, ...] = ()
+    visible_devices: str | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+
+    def providers(self, module: str) -> list[str]:
+        """Return the installed distributions that provide an mm module."""
+        names = (stack.get(module, "") for stack in (UPSTREAM, ONEDL, LITE))
+        return [name for name in names if name in self.versions]
+
+    def installed(self, stack: Mapping[str, str]) -> list[str]:
+        """Return the installed distributions of one stack."""
+        return [name for name in stack.values() if name in self.versions]
+
+    def distribution(self, module: str) -> str:
+        """Return the distribution to recommend for a module: that of the prevailing stack."""
+        onedl = len(self.installed(ONEDL)) > len(self.installed(UPSTREAM))
+        return (ONEDL if onedl else UPSTREAM)[module]
+
+    def pin(self, name: str) -> str:
+        """Return the verified requirement on a distribution, or its bare name if unknown."""
+        return self.pins.get(name, name)
+
+    def error(self, module: str) -> str:
+        """Return why importing a module fails, or an empty string."""
+        return self.probes[module].error if module in self.probes else ""
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the release numbers of a version: ``2.13.0+cpu`` → (2, 13, 0)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+
+def collect() -> Environment:
+    """Gather the facts about the running interpreter's environment."""
+    names = [*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS]
+    versions = installed_versions(names)
+    env = Environment(sys.version_info[:2], versions)
+    wanted = [name for name in PROBES if name in versions or env.providers(name)]
+    if "mmcv-lite" in versions:
+        wanted = [name for name in wanted if name != "mmcv"]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        probes = dict(zip(wanted, pool.map(run_probe, wanted), strict=True))
+    return Environment(
+        python=env.python,
+        versions=versions,
+        has_pkg_resources=importlib.util.find_spec("pkg_resources") is not None,
+        gpus=_visible_gpus(),
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        pins=verified_pins(),
+        probes=probes,
+    )
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those distributions that are installed, by name."""
+    versions = {}
+    for name in names:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if version:  # an interrupted uninstallation leaves metadata without one
+            versions[name] = version
+    return versions
+
+
+def run_probe(name: str) -> Probe:
+    """Try one of `PROBES` in an interpreter of its own."""
+    command = [sys.executable, "-W", "ignore", "-c", f"import json\n{PROBES[name]}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(error=f"takes more than {PROBE_TIMEOUT} s")
+    if done.returncode < 0:
+        return Probe(error=f"crashed with signal {-done.returncode}")
+    if done.returncode > 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return Probe(error=lines[-1] if lines else f"exit status {done.returncode}")
+    # other packages may print while they are imported; ours is the last line
+    return Probe(values=json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(done.stdout.split("\n")[:-1]) if done.returncode == 0 else ()
+
+
+def verified_pins() -> dict[str, str]:
+    """Return the verified requirements: those of our own distribution's extras."""
+    try:
+        requirements = importlib.metadata.requires("mmscalablevit") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    pins = {}
+    for requirement in requirements:
+        spec, _, marker = requirement.partition(";")
+        name = re.split(r"[<>=!~ ]", spec, maxsplit=1)[0].lower()
+        if "extra" in marker:
+            pins[name] = spec.replace(" ", "")
+    return pins
