@@ -1,0 +1,16 @@
+"""ScalableViT backbones for OpenMMLab 2.x: classification, detection and segmentation.
+
+Importing the package registers its models with MMEngine, so that ``type='ScalableViT'`` and
+``type='mmscalablevit.ScalableViT'`` build from the configs of mmpretrain, mmdet and mmseg.
+"""
+
+from mmscalablevit.environment import require_usable
+from mmscalablevit.version import __version__
+
+if require_usable():
+    from mmscalablevit.backbones import ScalableViT
+    from mmscalablevit.checkpoints.loading import allow_mmengine_checkpoints
+
+    allow_mmengine_checkpoints()
+
+__all__ = ["ScalableViT", "__version__"]

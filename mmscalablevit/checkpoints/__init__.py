@@ -1,0 +1,5 @@
+"""Reading checkpoints safely, and converting released weights."""
+
+from .loading import CheckpointError, allow_mmengine_checkpoints, load_file, use_safe_loading
+
+__all__ = ["CheckpointError", "allow_mmengine_checkpoints", "load_file", "use_safe_loading"]

@@ -1,0 +1,190 @@
+"""Loading checkpoint files without running code from them.
+
+A checkpoint is a pickle, and unrestricted unpickling runs whatever the file asks for.
+``torch.load(weights_only=True)`` builds tensors and plain containers only, plus what has been
+allow-listed. MMEngine's checkpoints hold a little more than tensors (log histories, NumPy
+scalars and arrays): that little is allowed here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import CheckpointLoader
+
+try:
+    from numpy._core import multiarray
+except ImportError:  # NumPy 1
+    from numpy.core import multiarray
+
+# An entry as torch takes it: a callable, or a callable and the name that files give it.
+AllowedGlobal = Callable | tuple[Callable, str]
+
+# What torch.load can raise on a file that is damaged or no checkpoint at all: its unpickler
+# reads such a file as instructions, and any of them can fail.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file cannot be used; the message names the file, the cause and the remedy."""
+
+
+# The methods that MMEngine's checkpoints refer to, by the class they belong to.
+_METHODS: dict[object, tuple[str, ...]] = {
+    HistoryBuffer: ("min", "max", "mean", "current"),
+    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+}
+
+
+def _mmengine_method(owner: object, name: str) -> Callable:
+    """Stand in for ``getattr``, by which pickle refers to a method of a class.
+
+    General ``getattr`` would open the way to arbitrary code.
+
+    Raises:
+        pickle.UnpicklingError: Anything else than a method in :data:`_METHODS` is asked for.
+    """
+    if not isinstance(owner, type) or name not in _METHODS.get(owner, ()):
+        raise pickle.UnpicklingError("GLOBAL builtins.getattr beyond MMEngine's own methods")
+    return getattr(owner, name)
+
+
+def _empty_bytes() -> bytes:
+    """Stand in for ``bytes``, by which pickle writes empty bytes (those of an empty array)."""
+    return b""
+
+
+def mmengine_globals() -> list[AllowedGlobal]:
+    """List what MMEngine's checkpoints hold beyond tensors and plain containers.
+
+    NumPy 1 and 2 name the same functions differently; a file written with either loads with
+    either. Arrays of Python objects are left out.
+    """
+    allowed: list[AllowedGlobal] = [
+        HistoryBuffer,
+        OneCycleParamScheduler,
+        (_mmengine_method, "builtins.getattr"),
+        (_empty_bytes, "builtins.bytes"),
+        (np.ndarray, "numpy.ndarray"),
+        (np.dtype, "numpy.dtype"),
+    ]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed.append((multiarray._reconstruct, f"{module}._reconstruct"))
+        allowed.append((multiarray.scalar, f"{module}.scalar"))
+    # Restoring a dtype sets state on its class, which NumPy derives from np.dtype per kind.
+    allowed += [type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"]
+    return allowed
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` accept MMEngine's own checkpoints.
+
+    torch 2.6 made ``weights_only=True`` the default, by which MMEngine 0.10 can no longer read
+    what it wrote itself. Older torch has no allow-list, and does not need this one.
+    """
+    if hasattr(torch.serialization, "safe_globals"):
+        torch.serialization.add_safe_globals(mmengine_globals())
+
+
+def load_file(
+    path: str | os.PathLike,
+    map_location: Any = "cpu",
+    extra_globals: Sequence[AllowedGlobal] = (),
+) -> Any:
+    """Load a checkpoint file; nothing in it is executed.
+
+    Args:
+        path: The file.
+        map_location: As in ``torch.load``.
+        extra_globals: Classes to allow for this file besides MMEngine's, such as
+            ``argparse.Namespace`` for checkpoints that keep their command line.
+
+    Returns:
+        The object that was saved, usually a dict.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is empty, truncated, no checkpoint, or asks for code.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"checkpoint {path} is empty; use an earlier one")
+    if not hasattr(torch.serialization, "safe_globals"):
+        raise CheckpointError(
+            f"cannot load {path} safely with torch {torch.__version__}; install torch 2.6 or later"
+        )
+    allow_mmengine_checkpoints()
+    # The context manager removes what it was given, so it gets only what is not there yet.
+    known = torch.serialization.get_safe_globals()
+    extra = [entry for entry in extra_globals if entry not in known]
+    try:
+        with torch.serialization.safe_globals(extra):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except torch.OutOfMemoryError:  # the file is not to blame
+        raise
+    except _DAMAGE as error:
+        raise CheckpointError(_explain(path, str(error))) from error
+
+
+def _explain(path: Path, reason: str) -> str:
+    """Say what is wrong with a file that ``torch.load(weights_only=True)`` turned down."""
+    refused = re.search(r"GLOBAL ([\w.]+\w)", reason)
+    if refused or "unrecognized function" in reason or "allowlisted" in reason:
+        name = f"'{refused[1]}'" if refused else "code"
+        return (
+            f"checkpoint {path} asks to run {name}, which is neither a tensor nor part of "
+            "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
+            "its state dict alone with torch.save in the program that made it, and load that"
+        )
+    if "Attempting to deserialize object on" in reason:
+        return f"checkpoint {path} was saved on a device that is not here; load it to the CPU"
+    # Only the first sentence: torch goes on to recommend weights_only=False.
+    sentence = reason.split("WeightsUnpickler error: ")[-1].split("\n")[0].split(". ")[0]
+    return (
+        f"checkpoint {path} is truncated, damaged or not a PyTorch checkpoint "
+        f"({sentence or 'it ends too early'}); copy it again or use an earlier one"
+    )
+
+
+def use_safe_loading() -> None:
+    """Make every checkpoint that MMEngine loads in this process go through safe loading.
+
+    Local files are read by :func:`load_file`, for its messages. For the other places that call
+    ``torch.load`` (downloads, object stores, the frameworks' own code) torch's environment
+    switch turns ``weights_only`` on, even where the caller turned it off.
+    """
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    allow_mmengine_checkpoints()
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Load a local file as MMEngine's ``CheckpointLoader`` asks for it (see :func:`load_file`)."""
+    # None means "where it was saved", which fails on a machine without that device.
+    return load_file(filename, map_location="cpu" if map_location is None else map_location)
