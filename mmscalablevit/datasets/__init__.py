@@ -1,0 +1,26 @@
+"""Data sets of real images that need no download."""
+
+from .digits import (
+    CLASSES,
+    DETECTION_METAINFO,
+    SEGMENTATION_METAINFO,
+    Glyphs,
+    Scene,
+    draw_scenes,
+    load_glyphs,
+    load_photos,
+)
+from .digits_export import TASKS, prepare_digits
+
+__all__ = [
+    "CLASSES",
+    "DETECTION_METAINFO",
+    "SEGMENTATION_METAINFO",
+    "TASKS",
+    "Glyphs",
+    "Scene",
+    "draw_scenes",
+    "load_glyphs",
+    "load_photos",
+    "prepare_digits",
+]
