@@ -1,0 +1,6 @@
+_base_ = "../_base_/scalablevit_in1k.py"
+
+model = dict(
+    backbone=dict(arch="base", drop_path_rate=0.5),
+    head=dict(in_channels=768),
+)

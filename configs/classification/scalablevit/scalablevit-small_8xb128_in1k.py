@@ -1,0 +1,1 @@
+_base_ = "../_base_/scalablevit_in1k.py"
