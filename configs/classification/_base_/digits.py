@@ -2,6 +2,18 @@
 _base_ = "mmpretrain::_base_/default_runtime.py"
 custom_imports = dict(imports=["mmscalablevit"], allow_failed_imports=False)
 
+model = dict(
+    type="ImageClassifier",
+    backbone=dict(type="ScalableViT", drop_path_rate=0.05),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(
+        type="LinearClsHead",
+        num_classes=10,
+        in_channels=256,
+        loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"),
+    ),
+)
+
 classes = [str(digit) for digit in range(10)]
 data_preprocessor = dict(
     num_classes=10, mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], to_rgb=True
