@@ -211,6 +211,7 @@ report_progress() {
 step 3/5 "mmcv with its operators"
 scratch=
 trap '[[ -z $scratch ]] || rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM # not on to the CPU operators if the build of CUDA's is interrupted
 choose_ops
 directory=$(wheel_directory)
 if [[ -d $directory ]]; then

@@ -25,7 +25,7 @@ from mmengine.runner import CheckpointLoader
 try:
     from numpy._core import multiarray
 except ImportError:  # NumPy 1
-    from numpy.core import multiarray
+    from numpy.core import multiarray  # type: ignore[no-redef]
 
 # An entry as torch takes it: a callable, or a callable and the name that files give it.
 AllowedGlobal = Callable | tuple[Callable, str]

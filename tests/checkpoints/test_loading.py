@@ -209,7 +209,7 @@ def test_plain_pickle_is_refused(tmp_path):
 )
 def test_the_narrow_functions_give_nothing_else(tmp_path, program):
     write_pickle(tmp_path / "x.pth", program)
-    with pytest.raises(CheckpointError, match="refused|damaged"):
+    with pytest.raises(CheckpointError, match=r"refused|damaged"):
         load_file(tmp_path / "x.pth")
 
 

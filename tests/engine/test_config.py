@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmscalablevit.engine import config
+from mmscalablevit.engine.errors import UsageError
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """A directory with two configs, as working directory."""
+    (tmp_path / "configs" / "deep").mkdir(parents=True)
+    (tmp_path / "configs" / "deep" / "retinanet_small.py").write_text("model = dict(type='A')\n")
+    (tmp_path / "base.py").write_text("lr = 1\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_mistyped_config_offers_near_names(configs):
+    with pytest.raises(UsageError, match=r"did you mean configs/deep/retinanet_small\.py\?"):
+        config.load_config("retinanet_smal.py")
+    with pytest.raises(UsageError, match=r"does not exist$"):
+        config.load_config("something/else.py")
+
+
+def test_what_is_no_config_of_a_model_is_told(configs):
+    with pytest.raises(UsageError, match=r"base\.py has no model"):
+        config.load_config("base.py")
+    (configs / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match="must end in"):
+        config.load_config("notes.txt")
+
+
+def test_options_are_merged_and_unknown_ones_noted(configs, caplog):
+    cfg = config.load_config(
+        "configs/deep/retinanet_small.py", {"model.depth": 3, "modle.depth": 4}
+    )
+    assert cfg.model == {"type": "A", "depth": 3} and cfg.modle.depth == 4
+
+
+def test_a_missing_checkpoint_offers_near_names(tmp_path):
+    torch.save({}, tmp_path / "epoch_12.pth")
+    config.require_checkpoint(str(tmp_path / "epoch_12.pth"))
+    config.require_checkpoint("https://example.org/x.pth")
+    with pytest.raises(UsageError, match=r"did you mean .*epoch_12\.pth"):
+        config.require_checkpoint(str(tmp_path / "epoch_1.pth"))
+    with pytest.raises(UsageError, match=r"there are: epoch_12\.pth"):
+        config.require_checkpoint(str(tmp_path / "final.pth"))
+    with pytest.raises(UsageError, match="does not exist"):
+        config.require_checkpoint(str(tmp_path / "no" / "final.pth"))
+
+
+def test_the_work_directory_is_the_options_the_configs_or_the_default():
+    cfg = Config({"model": {}})
+    config.set_work_dir(cfg, "configs/a_b.py", None)
+    assert cfg.work_dir == "work_dirs/a_b"
+    config.set_work_dir(cfg, "configs/c.py", None)
+    assert cfg.work_dir == "work_dirs/a_b"
+    config.set_work_dir(cfg, "configs/c.py", "here")
+    assert cfg.work_dir == "here"
+
+
+def test_learning_rate_scaling_needs_a_base_batch_size():
+    cfg = Config({"auto_scale_lr": {"base_batch_size": 16, "enable": False}})
+    config.scale_learning_rate(cfg)
+    assert cfg.auto_scale_lr.enable is True
+    for content in ({}, {"auto_scale_lr": None}, {"auto_scale_lr": {"enable": True}}):
+        with pytest.raises(UsageError, match="base_batch_size"):
+            config.scale_learning_rate(Config(content))
+
+
+def test_weights_are_averaged_once():
+    cfg = Config({"custom_hooks": [{"type": "Other"}]})
+    config.average_weights(cfg)
+    config.average_weights(cfg)
+    assert [hook.type for hook in cfg.custom_hooks] == ["Other", "mmengine.EMAHook"]
+
+
+def test_only_the_backbone_is_compiled_in_place():
+    model = nn.Module()
+    model.backbone, model.head = nn.Linear(2, 2), nn.Linear(2, 2)
+    names = list(model.state_dict())
+    config.compile_backbone(model)
+    assert model.backbone._compiled_call_impl is not None
+    assert model.head._compiled_call_impl is None
+    assert list(model.state_dict()) == names
+    with pytest.raises(UsageError, match="has none"):
+        config.compile_backbone(nn.Linear(1, 1))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_directory_is_told(tmp_path):
+    from mmscalablevit.engine.outputs import ensure_writable
+
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="cannot write to"):
+        ensure_writable(tmp_path / "x")

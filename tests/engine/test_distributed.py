@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+from mmengine.config import Config
+
+from mmscalablevit.engine import distributed
+from mmscalablevit.engine.distributed import launcher_environment, replace_sync_bn
+from mmscalablevit.engine.errors import UsageError
+
+SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
+MPI = {
+    "OMPI_COMM_WORLD_RANK": "1",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+}
+
+
+def test_torchruns_environment_is_taken_as_it_is():
+    environ = {
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "node7",
+        "MASTER_PORT": "1234",
+        "HOME": "/",
+    }
+    assert launcher_environment("pytorch", environ) == {
+        key: value for key, value in environ.items() if key != "HOME"
+    }
+
+
+def test_slurms_environment_is_translated():
+    environ = {**SLURM, "SLURM_NNODES": "1", "SLURM_JOB_ID": "4512345"}
+    assert launcher_environment("slurm", environ) == {
+        "RANK": "5",
+        "WORLD_SIZE": "8",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(20000 + 4512345 % 20000),
+    }
+
+
+def test_slurms_first_host_leads(tmp_path, monkeypatch):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$*" = "show hostnames gpu[3-4]" ] && printf "gpu3\\ngpu4\\n"'
+    )
+    scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    environ = {**SLURM, "SLURM_NNODES": "2", "SLURM_NODELIST": "gpu[3-4]"}
+    assert launcher_environment("slurm", environ)["MASTER_ADDR"] == "gpu3"
+    environ["MASTER_ADDR"] = "other"
+    assert launcher_environment("slurm", environ)["MASTER_ADDR"] == "other"
+
+
+def test_mpis_environment_is_translated():
+    one_machine = launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"})
+    assert one_machine["MASTER_ADDR"] == "127.0.0.1" and one_machine["RANK"] == "1"
+    with pytest.raises(UsageError, match="set MASTER_ADDR"):
+        launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})
+
+
+@pytest.mark.parametrize("launcher", ["pytorch", "slurm", "mpi"])
+def test_a_launcher_that_did_not_start_this_is_told(launcher):
+    with pytest.raises(UsageError, match=f"--launcher {launcher}.*not set"):
+        launcher_environment(launcher, {})
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    for name, value in {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr(distributed.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(distributed.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="process 3 of this machine finds only 2"):
+        distributed.set_up(Config({"model": {}}), "pytorch")
+
+
+def test_without_a_launcher_nothing_changes():
+    cfg = Config({"model": {"norm_cfg": {"type": "SyncBN"}}})
+    distributed.set_up(cfg, "none")
+    assert cfg.launcher == "none" and cfg.model.norm_cfg.type == "SyncBN"
+    assert "model_wrapper_cfg" not in cfg
+
+
+def test_sync_bn_is_replaced_wherever_it_stands():
+    norm = {"type": "SyncBN", "requires_grad": True}
+    model = {"backbone": {"norm_cfg": norm}, "heads": [{"norm_cfg": dict(norm)}, {"x": 1}]}
+    cfg = Config({"model": model, "sync_bn": "torch"})
+    assert replace_sync_bn(cfg)
+    assert cfg.model.backbone.norm_cfg == {"type": "BN", "requires_grad": True}
+    assert cfg.model.heads[0].norm_cfg.type == "BN"
+    assert "sync_bn" not in cfg
+    assert not replace_sync_bn(cfg)

@@ -1,0 +1,98 @@
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmscalablevit import ScalableViT
+from mmscalablevit.checkpoints.conversion import convert
+from tests import golden
+
+TOOL = Path(__file__).parents[2] / "tools" / "convert_checkpoint.py"
+
+
+def run(*arguments):
+    command = [sys.executable, TOOL, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "scalablevit_small.pth"
+    arguments = argparse.Namespace(lr=1e-3, model="ScalableViT-S", clip=None, sizes=[224])
+    model = golden.released_state_dict("scalablevit_small")
+    torch.save({"model": model, "args": arguments, "epoch": 300}, path)
+    return path
+
+
+def test_a_released_file_becomes_one_that_our_models_load(released, tmp_path):
+    done = run(released, tmp_path / "new" / "small.pth")
+    assert done.returncode == 0, done.stderr
+    assert "ScalableViT-small, 1000 classes" in done.stdout
+    written = torch.load(tmp_path / "new" / "small.pth", weights_only=True)
+    expected = convert({"model": golden.released_state_dict("scalablevit_small")}).state_dict
+    assert written["state_dict"].keys() == expected.keys()
+    assert all(torch.equal(written["state_dict"][key], expected[key]) for key in expected)
+
+    init_cfg = {
+        "type": "Pretrained",
+        "checkpoint": str(tmp_path / "new" / "small.pth"),
+        "prefix": "backbone.",
+    }
+    model = ScalableViT("small", out_indices=(0, 1, 2, 3), init_cfg=init_cfg)
+    model.init_weights()
+    assert torch.equal(model.norm3.weight, expected["backbone.norm3.weight"])
+
+
+def test_an_existing_file_is_replaced_only_by_force(released, tmp_path):
+    target = tmp_path / "there.pth"
+    target.write_text("precious")
+    done = run(released, target)
+    assert done.returncode != 0
+    assert "--force" in done.stderr
+    assert target.read_text() == "precious"
+    assert run(released, target, "--force").returncode == 0
+    assert target.stat().st_size > 1_000_000
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_code_in_a_file_is_refused_and_not_run(tmp_path):
+    marker = tmp_path / "executed"
+    torch.save({"model": {}, "args": Malicious(marker)}, tmp_path / "bad.pth")
+    done = run(tmp_path / "bad.pth", tmp_path / "out.pth")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "system" in done.stderr
+    assert not marker.exists()
+    assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
+def test_a_file_that_is_none_costs_nothing(content, tmp_path):
+    source = tmp_path / "source.pth"
+    if content is not None:
+        source.write_bytes(content)
+    done = run(source, tmp_path / "out.pth")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert str(source) in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == (
+        ["source.pth"] if content is not None else []
+    )
+
+
+def test_another_model_is_refused_with_its_keys(tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
+    done = run(tmp_path / "resnet.pth", tmp_path / "out.pth")
+    assert done.returncode != 0
+    assert "conv1.weight" in done.stderr

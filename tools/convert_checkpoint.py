@@ -1,0 +1,57 @@
+"""Convert a released checkpoint so that this package's configs load it.
+
+    python tools/convert_checkpoint.py RELEASED.pth checkpoints/scalablevit-s_in1k.pth
+
+The result serves classification configs as it is, and detection and segmentation configs through
+``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import torch
+
+from mmscalablevit import __version__
+from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.checkpoints.loading import CheckpointError, load_file
+from mmscalablevit.engine.resume import WholeFileBackend
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Convert a released checkpoint.")
+    parser.add_argument("src", type=Path, help="checkpoint that the authors released")
+    parser.add_argument("dst", type=Path, help="checkpoint to write")
+    parser.add_argument("--force", action="store_true", help="replace DST if it exists")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Convert; what stands in the way ends it with a message."""
+    args = parse_args()
+    if args.dst.exists() and not args.force:
+        sys.exit(f"{args.dst} exists already: name another file, or say --force to replace it")
+    try:
+        released = load_file(args.src, extra_globals=[argparse.Namespace])
+        converted = convert(released)
+    except (FileNotFoundError, CheckpointError, ValueError) as error:
+        sys.exit(f"cannot convert {args.src}: {error}")
+    meta = {"mmscalablevit_version": __version__, "converted_from": args.src.name}
+    content = io.BytesIO()
+    torch.save({"meta": meta, "state_dict": converted.state_dict}, content)
+    try:
+        WholeFileBackend().put(content.getvalue(), args.dst)
+    except OSError as error:
+        sys.exit(f"cannot write {args.dst}: {error.strerror or error}")
+    print(
+        f"{args.dst}: ScalableViT-{converted.arch}, {converted.num_classes} classes,"
+        f" {len(converted.state_dict)} entries"
+    )
+
+
+if __name__ == "__main__":
+    main()

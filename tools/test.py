@@ -1,0 +1,116 @@
+"""Test a classifier, a detector or a segmentor: ``python tools/test.py CONFIG CHECKPOINT``.
+
+The config's ``default_scope`` says which framework; MMEngine's Runner does the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mmscalablevit.checkpoints import CheckpointError, load_file, use_safe_loading
+from mmscalablevit.engine import (
+    UsageError,
+    amp,
+    config,
+    distributed,
+    outputs,
+    resume,
+    select_metrics,
+    tta,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Test a model.")
+    parser.add_argument("config", metavar="CONFIG", help="config file")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of that config")
+    parser.add_argument(
+        "--eval",
+        nargs="+",
+        metavar="METRIC",
+        help="compute just these: accuracy, bbox, segm, proposal, PQ, mIoU, mDice, mFscore; "
+        "without it what the config lists",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the results: a .json file (classification; detection in COCO's format), "
+        "a directory of label images (segmentation), or a .pkl file (all tasks)",
+    )
+    parser.add_argument(
+        "--show-dir", metavar="DIR", help="save pictures of the predictions beside the truth"
+    )
+    parser.add_argument(
+        "--tta", "--aug-test", action="store_true", help="average over augmented copies"
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    config.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test as the command line says.
+
+    Raises:
+        UsageError: An option does not fit the config or the machine.
+        CheckpointError: The checkpoint cannot be used.
+    """
+    cfg = config.load_config(args.config, args.cfg_options)
+    config.require_checkpoint(args.checkpoint)
+    if cfg.get("test_dataloader") is None or cfg.get("test_cfg") is None:
+        raise UsageError(f"config {args.config} has no test_dataloader or no test_cfg")
+    if args.eval:
+        cfg.test_evaluator = select_metrics(cfg, args.eval)
+    config.set_work_dir(cfg, args.config, args.work_dir)
+    outputs.ensure_writable(cfg.work_dir)
+    written = outputs.add_output(cfg, args.out) if args.out else []
+    hooks = [{"type": "MatchingCheckpointHook"}]
+    if args.show_dir:
+        outputs.ensure_writable(args.show_dir)
+        hooks.append({"type": "SavePicturesHook", "out_dir": args.show_dir})
+        written.append(args.show_dir)
+    if args.tta:
+        tta.enable_tta(cfg)
+    if args.amp:
+        amp.test_in_mixed_precision(cfg, args.amp)
+    if "://" not in args.checkpoint:
+        load_file(args.checkpoint)  # a bad file is told before the data sets are read
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
+    distributed.set_up(cfg, args.launcher)
+    runner = Runner.from_cfg(cfg)
+    if args.amp and cfg.get("default_scope") == "mmdet":
+        amp.keep_boxes_in_float32(runner.model)
+    if args.compile:
+        config.compile_backbone(runner.model)
+    metrics = {name: float(value) for name, value in runner.test().items()}
+    if is_main_process():
+        report = {"config": args.config, "checkpoint": args.checkpoint, "metrics": metrics}
+        outputs.write_json(os.path.join(cfg.work_dir, "metrics.json"), report)
+        for place in written:
+            print(f"written: {place}")
+        print("  ".join(f"{name}: {value:g}" for name, value in metrics.items()))
+
+
+def main() -> None:
+    """Test; errors that the user can mend end with a message instead of a traceback."""
+    args = parse_args()
+    use_safe_loading()
+    resume.write_files_whole()
+    try:
+        test(args)
+    except (UsageError, CheckpointError) as error:
+        sys.exit(f"error: {error}")
+    finally:
+        distributed.tear_down()
+
+
+if __name__ == "__main__":
+    main()

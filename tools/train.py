@@ -1,0 +1,115 @@
+"""Train a classifier, a detector or a segmentor: ``python tools/train.py CONFIG``.
+
+The config's ``default_scope`` says which framework; MMEngine's Runner does the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from mmscalablevit.checkpoints import CheckpointError, load_file, use_safe_loading
+from mmscalablevit.engine import UsageError, amp, config, distributed, outputs, resume
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train a model.")
+    parser.add_argument("config", metavar="CONFIG", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|PATH",
+        help="go on from the newest good checkpoint in the work directory, or from PATH",
+    )
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate by the batch size"
+    )
+    parser.add_argument("--seed", type=int, help="of all random numbers")
+    parser.add_argument("--deterministic", action="store_true", help="reproducible, but slower")
+    parser.add_argument(
+        "--ema", action="store_true", help="average the weights; tests use the average"
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    config.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def choose_checkpoint(cfg: Config, resume_from: str | None) -> None:
+    """Set what the Runner resumes from."""
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    if resume_from is None and restarts > 0:
+        resume_from = "auto"  # torchrun has started the job anew after a fault
+    if resume_from is None:
+        return
+    if resume_from == "auto":
+        found = resume.find_checkpoint(cfg.work_dir)
+        if found is None:
+            print(f"--resume: no checkpoint in {cfg.work_dir}; training starts at the beginning")
+            return
+        resume_from = found
+    else:
+        config.require_checkpoint(resume_from)
+        if "://" not in resume_from and "optimizer" not in load_file(resume_from):
+            raise UsageError(
+                f"--resume {resume_from}: the file holds weights only, not a training state; "
+                f"start from it with --cfg-options load_from={resume_from}"
+            )
+    cfg.resume, cfg.load_from = True, resume_from
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "MatchingCheckpointHook"}]
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line says.
+
+    Raises:
+        UsageError: An option does not fit the config or the machine.
+        CheckpointError: A checkpoint cannot be used.
+    """
+    cfg = config.load_config(args.config, args.cfg_options)
+    if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
+        raise UsageError(f"config {args.config} has no train_dataloader or no train_cfg")
+    config.set_work_dir(cfg, args.config, args.work_dir)
+    outputs.ensure_writable(cfg.work_dir)
+    choose_checkpoint(cfg, args.resume)
+    if args.amp:
+        amp.train_in_mixed_precision(cfg, args.amp)
+    else:
+        amp.fit_to_device(cfg)
+    if args.auto_scale_lr:
+        config.scale_learning_rate(cfg)
+    if args.ema:
+        config.average_weights(cfg)
+    if args.seed is not None or args.deterministic:
+        randomness = cfg.setdefault("randomness", ConfigDict())
+        randomness.seed = args.seed if args.seed is not None else randomness.get("seed")
+        randomness.deterministic = args.deterministic
+    distributed.set_up(cfg, args.launcher)
+    runner = Runner.from_cfg(cfg)
+    if args.amp and cfg.get("default_scope") == "mmdet":
+        amp.keep_boxes_in_float32(runner.model)
+    if args.compile:
+        config.compile_backbone(runner.model)
+    runner.train()
+
+
+def main() -> None:
+    """Train; errors that the user can mend end with a message instead of a traceback."""
+    args = parse_args()
+    use_safe_loading()
+    resume.write_files_whole()
+    try:
+        train(args)
+    except (UsageError, CheckpointError) as error:
+        sys.exit(f"error: {error}")
+    finally:
+        distributed.tear_down()
+
+
+if __name__ == "__main__":
+    main()
