@@ -30,9 +30,7 @@ setup(
     name="mmscalablevit",
     version=read_version(),
     description="ScalableViT for classification, detection and segmentation with OpenMMLab",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8")
-    if (ROOT / "README.md").exists()
-    else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mmscalablevit", "mmscalablevit.*"]),
