@@ -2,10 +2,12 @@
 
 import os
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a display
 
@@ -16,3 +18,11 @@ def _seed() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _default_scope() -> Iterator[None]:
+    """Undo what a test does to MMEngine's default scope, which lasts for the process."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict = before
