@@ -1,8 +1,9 @@
 import argparse
 import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +15,21 @@ from tests import golden
 TOOL = Path(__file__).parents[2] / "tools" / "convert_checkpoint.py"
 
 
-def run(*arguments):
-    command = [sys.executable, TOOL, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the tool in this process: starting another would take most of the time."""
+
+    def run_tool(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        code, message = 0, ""
+        try:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as exit_:  # with a message: Python prints it and returns 1
+            code, message = 1, str(exit_.code)
+        stdout, stderr = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr + message)
+
+    return run_tool
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +41,7 @@ def released(tmp_path_factory):
     return path
 
 
-def test_a_released_file_becomes_one_that_our_models_load(released, tmp_path):
+def test_a_released_file_becomes_one_that_our_models_load(run, released, tmp_path):
     done = run(released, tmp_path / "new" / "small.pth")
     assert done.returncode == 0, done.stderr
     assert "ScalableViT-small, 1000 classes" in done.stdout
@@ -47,7 +60,7 @@ def test_a_released_file_becomes_one_that_our_models_load(released, tmp_path):
     assert torch.equal(model.norm3.weight, expected["backbone.norm3.weight"])
 
 
-def test_an_existing_file_is_replaced_only_by_force(released, tmp_path):
+def test_an_existing_file_is_replaced_only_by_force(run, released, tmp_path):
     target = tmp_path / "there.pth"
     target.write_text("precious")
     done = run(released, target)
@@ -66,7 +79,7 @@ class Malicious:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_code_in_a_file_is_refused_and_not_run(tmp_path):
+def test_code_in_a_file_is_refused_and_not_run(run, tmp_path):
     marker = tmp_path / "executed"
     torch.save({"model": {}, "args": Malicious(marker)}, tmp_path / "bad.pth")
     done = run(tmp_path / "bad.pth", tmp_path / "out.pth")
@@ -78,7 +91,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
-def test_a_file_that_is_none_costs_nothing(content, tmp_path):
+def test_a_file_that_is_none_costs_nothing(run, content, tmp_path):
     source = tmp_path / "source.pth"
     if content is not None:
         source.write_bytes(content)
@@ -91,7 +104,7 @@ def test_a_file_that_is_none_costs_nothing(content, tmp_path):
     )
 
 
-def test_another_model_is_refused_with_its_keys(tmp_path):
+def test_another_model_is_refused_with_its_keys(run, tmp_path):
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
     done = run(tmp_path / "resnet.pth", tmp_path / "out.pth")
     assert done.returncode != 0
