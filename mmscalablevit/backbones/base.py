@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -251,10 +252,13 @@ class PyramidBackbone(BaseModule):
                 f"{type(self).__name__} takes images of shape (B, {self.in_channels}, H, W),"
                 f" not {tuple(x.shape)}"
             )
-        if min(x.shape[2:]) < MIN_INPUT_SIZE:
+        # operator.index makes torch.compile take the size as a constant and compile each size
+        # anew: windows with symbolic borders take it many minutes.
+        height, width = (operator.index(length) for length in x.shape[2:])
+        if min(height, width) < MIN_INPUT_SIZE:
             raise ValueError(
                 f"{type(self).__name__} needs images of at least {MIN_INPUT_SIZE} pixels a side,"
-                f" not {x.shape[2]}x{x.shape[3]}: resize or pad them"
+                f" not {height}x{width}: resize or pad them"
             )
         x = to_nhwc(x)
         outputs = []

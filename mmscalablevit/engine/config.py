@@ -135,9 +135,8 @@ def compile_backbone(model: nn.Module) -> None:
     whole training step and leaves the test alone. Compiling the module in place keeps the names
     in its state dict, and works under DDP, EMA and test-time augmentation alike.
 
-    Each image size is compiled for itself, up to PyTorch's limit of eight, after which further
-    sizes run uncompiled: how a map falls into windows depends on its size, and to compile that
-    for sizes in general takes PyTorch many minutes.
+    Each image size is compiled for itself, up to PyTorch's limit of eight; further sizes run
+    uncompiled.
 
     Raises:
         UsageError: The model has no backbone.
@@ -145,4 +144,4 @@ def compile_backbone(model: nn.Module) -> None:
     backbone = getattr(bare_model(model), "backbone", None)
     if backbone is None:
         raise UsageError("--compile compiles the backbone, and this model has none")
-    backbone.compile(dynamic=False)
+    backbone.compile()
