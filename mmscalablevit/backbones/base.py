@@ -242,7 +242,7 @@ class PyramidBackbone(BaseModule):
             x: Images, (B, in_channels, H, W), H and W at least 32.
 
         Returns:
-            One map (B, C_i, H_i, W_i) for each of ``out_indices``, in channels-last memory.
+            One contiguous map (B, C_i, H_i, W_i) for each of ``out_indices``.
 
         Raises:
             ValueError: The input has another shape.
@@ -265,5 +265,6 @@ class PyramidBackbone(BaseModule):
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                outputs.append(to_nchw(getattr(self, f"norm{i}")(x)))
+                # mmcv's RoIAlign reads a map's memory as NCHW whatever its strides are.
+                outputs.append(to_nchw(getattr(self, f"norm{i}")(x)).contiguous())
         return tuple(outputs)
