@@ -1,0 +1,186 @@
+"""Configs of the repository made small, and run by MMEngine's Runner."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.engine import amp
+from mmscalablevit.engine.evaluation import innermost_datasets
+from tests import golden
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").glob("*/*/*.py") if path.parent.name != "_base_"
+)
+
+# Released models by the letter in the names of the checkpoints that the configs start from.
+RELEASED = {"s": "scalablevit_small", "b": "scalablevit_base", "l": "scalablevit_large"}
+
+# The shortest side that a config names is brought to between this and twice as much.
+SIDE = 64
+
+_SIZE_KEYS = ("scale", "scales", "size", "crop_size")
+_runs = itertools.count()
+
+
+def config_id(path: Path) -> str:
+    return path.stem
+
+
+def load_reduced(path: Path, work_dir: Path) -> Config:
+    """Read a config and reduce what makes its training long.
+
+    Reduced are the sizes of images and batches, the number of images and of iterations; there
+    are no worker processes. Everything else is as the file says.
+    """
+    cfg = Config.fromfile(path)
+    cfg.work_dir = str(work_dir)
+    # MMEngine keeps loggers, message hubs and visualizers of a process by their names.
+    cfg.experiment_name = f"{path.stem}-{next(_runs)}"
+    cfg.visualizer.name = cfg.experiment_name
+    cfg.randomness = {"seed": 0}
+    reduce_sizes(cfg)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        reduce_loader(cfg[name])
+    reduce_schedule(cfg)
+    amp.fit_to_device(cfg)
+    place_pretrained_weights(cfg)
+    return cfg
+
+
+def reduce_sizes(cfg: Config) -> None:
+    """Divide the sizes in the pipelines and in the data preprocessor by a common factor."""
+    steps = [
+        step
+        for name in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for dataset in innermost_datasets(cfg[name].dataset)
+        for step in dataset.pipeline
+    ]
+    if cfg.model.get("data_preprocessor"):
+        steps.append(cfg.model.data_preprocessor)
+    sized = [(step, key) for step in steps for key in _SIZE_KEYS if step.get(key) is not None]
+    sides = [side for step, key in sized for side in _sides(step[key])]
+    factor = max(1, min(sides, default=SIDE) // SIDE)
+    seen = set()
+    for step, key in sized:
+        if (id(step), key) not in seen:  # loaders can share a pipeline
+            seen.add((id(step), key))
+            step[key] = _divide(step[key], factor)
+
+
+def _sides(size: Any) -> list[int]:
+    """The numbers in a side, a pair of sides, or a list of pairs."""
+    return [size] if isinstance(size, int) else [side for part in size for side in _sides(part)]
+
+
+def _divide(size: Any, factor: int) -> Any:
+    if isinstance(size, int):
+        return size // factor
+    return type(size)(_divide(part, factor) for part in size)
+
+
+def reduce_loader(loader: ConfigDict) -> None:
+    """Let a loader give the first two images as one batch, or one by one if the config does so."""
+    loader.batch_size = min(2, loader.batch_size)
+    loader.num_workers = 0
+    loader.persistent_workers = False
+    for dataset in innermost_datasets(loader.dataset):
+        dataset.indices = [0, 1]
+
+
+def reduce_schedule(cfg: Config) -> None:
+    """Train for one epoch, or for two iterations; validate and save at the end."""
+    hooks = cfg.default_hooks
+    hooks.logger.interval = 1
+    if cfg.train_cfg.get("max_epochs"):
+        cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = hooks.checkpoint.interval = 1
+    else:
+        cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = hooks.checkpoint.interval = 2
+
+
+def pretrained_path(cfg: Config) -> Path | None:
+    """The checkpoint of a classifier that a config's backbone starts from, if it does."""
+    init_cfgs = cfg.model.backbone.get("init_cfg") or []
+    for init_cfg in init_cfgs if isinstance(init_cfgs, list) else [init_cfgs]:
+        if init_cfg.type == "Pretrained":
+            return Path(init_cfg.checkpoint)
+    return None
+
+
+def place_pretrained_weights(cfg: Config) -> None:
+    """Make the checkpoint that a config starts from, out of one in the authors' names."""
+    path = pretrained_path(cfg)
+    if path is None or path.exists():
+        return
+    size = path.name.removeprefix("scalablevit-").removesuffix("_in1k.pth")
+    path.parent.mkdir(exist_ok=True)
+    converted = convert({"model": golden.released_state_dict(RELEASED[size])})
+    torch.save({"state_dict": converted.state_dict}, path)
+
+
+def detect_without_threshold(cfg: Config) -> None:
+    """Let a detector keep boxes of any score: an untrained one has none above the threshold."""
+    test_cfg = cfg.model.get("test_cfg") or {}
+    for part in (test_cfg, test_cfg.get("rcnn") or {}):
+        if "score_thr" in part:
+            part.score_thr = 0.0
+
+
+class WatchTraining(Hook):
+    """Note what a training starts from, what it changes and what takes no gradient.
+
+    Attributes:
+        start: The model's state dict before the first iteration; emptied after the last one.
+        not_from_file: Entries of the backbone that do not equal those of the checkpoint that it
+            starts from; None where it starts from none.
+        changed: Names of the parameters that a step has changed.
+        without_gradient: Names of the parameters that no backward pass has reached.
+        losses: The losses of each iteration.
+        metrics: The metrics of the last validation.
+    """
+
+    def __init__(self, pretrained: Path | None) -> None:
+        self.pretrained = pretrained
+        self.start: dict[str, Tensor] = {}
+        self.not_from_file: list[str] | None = None
+        self.changed: set[str] = set()
+        self.without_gradient: set[str] = set()
+        self.losses: list[dict[str, Tensor]] = []
+        self.metrics: dict[str, float] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        state = runner.model.state_dict()
+        self.start = {name: value.clone() for name, value in state.items()}
+        if self.pretrained:
+            file = torch.load(self.pretrained, weights_only=True)["state_dict"]
+            self.not_from_file = [
+                name
+                for name, value in self.start.items()
+                if name.startswith("backbone.")
+                and not (name in file and torch.equal(value.cpu(), file[name]))
+            ]
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.losses.append(outputs)
+        reached = runner.optim_wrapper.optimizer.state
+        for name, parameter in runner.model.named_parameters():
+            if not torch.equal(parameter, self.start[name]):
+                self.changed.add(name)
+            if parameter.requires_grad and parameter not in reached:
+                self.without_gradient.add(name)
+        if runner.iter + 1 == runner.max_iters:
+            self.start.clear()  # before the checkpoint, which needs much memory
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.metrics = dict(metrics or {})

@@ -1,0 +1,232 @@
+"""All four frameworks take images of any size, in any batch that their preprocessors can pad."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from torch import nn
+
+from tests.integration.running import ROOT
+from tests.tiny_data import draw_image
+
+ARCH = {
+    "embed_dims": [16, 32, 48, 64],
+    "depths": [2, 2, 2, 2],
+    "num_heads": [1, 2, 3, 4],
+    "channel_ratios": [1.25, 1.25, 1.25, 1.0],
+    "spatial_ratios": [8, 4, 2, 1],
+}
+RETINANET = "detection/scalablevit/retinanet_scalablevit-s_fpn_1x_coco"
+MASK_RCNN = "detection/scalablevit/mask-rcnn_scalablevit-s_fpn_1x_coco"
+SEMANTIC_FPN = "segmentation/scalablevit/scalablevit-s_fpn_4xb4-80k_ade20k-512x512"
+UPERNET = "segmentation/scalablevit/scalablevit-s_upernet_8xb2-160k_ade20k-512x512"
+DETECTORS = [
+    pytest.param(RETINANET, id="retinanet"),
+    pytest.param(MASK_RCNN, id="mask-rcnn", marks=pytest.mark.slow),
+]
+SEGMENTORS = [
+    pytest.param(SEMANTIC_FPN, id="fpn"),
+    pytest.param(UPERNET, id="upernet", marks=pytest.mark.slow),
+]
+
+# (height, width): landscape, portrait and a narrow strip, with sides that no stride divides.
+MIXED = [(61, 97), (131, 45), (33, 113)]
+
+
+def is_detector(name: str) -> bool:
+    return name.startswith("detection")
+
+
+def build(name: str, **preprocessor: Any) -> nn.Module:
+    """The model of a config with a narrow backbone, and other settings for its preprocessor."""
+    cfg = Config.fromfile(ROOT / "configs" / f"{name}.py").model
+    cfg.backbone.arch = ARCH
+    cfg.backbone.init_cfg = None
+    widths = [ARCH["embed_dims"][i] for i in cfg.backbone.out_indices]
+    if "neck" in cfg:
+        cfg.neck.in_channels = widths
+    else:
+        cfg.decode_head.in_channels, cfg.auxiliary_head.in_channels = widths, widths[2]
+    cfg.data_preprocessor.update(preprocessor)
+    if name == MASK_RCNN:
+        # Proposals and masks take the time, so there are a tenth as many proposals.
+        cfg.test_cfg.rpn.max_per_img, cfg.test_cfg.rcnn.max_per_img = 100, 30
+    init_default_scope("mmdet" if is_detector(name) else "mmseg")
+    model = revert_sync_batchnorm(MODELS.build(cfg))
+    model.init_weights()
+    spread_scores(model)
+    return model
+
+
+def spread_scores(model: nn.Module) -> None:
+    """Let an untrained model's scores lie apart, and some of a detector's above its threshold.
+
+    As initialized, all are nearly equal: which of them come first would be left to rounding.
+    """
+    deviations = {"retina_cls": 5.0, "rpn_cls": 0.3, "fc_cls": 0.1, "conv_seg": 0.1}
+    for name, module in model.named_modules():
+        if (layer := name.rpartition(".")[2]) in deviations:
+            nn.init.normal_(module.weight, std=deviations[layer])
+            nn.init.zeros_(module.bias)
+
+
+def make_batch(name: str, shapes: list[tuple[int, int]], seed: int = 0) -> dict[str, list]:
+    """Images of the given (height, width), with labels, as the loader collates them."""
+    images = [draw_image(shape, seed + i) for i, shape in enumerate(shapes)]
+    make = make_detection_sample if is_detector(name) else make_segmentation_sample
+    return {
+        "inputs": [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images],
+        "data_samples": [make(*shape) for shape in shapes],
+    }
+
+
+def make_detection_sample(height: int, width: int) -> Any:
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.bbox import HorizontalBoxes
+    from mmdet.structures.mask import BitmapMasks
+
+    boxes = torch.tensor([[2, 3, width // 2, height // 2], [width // 3, 5, width - 1, height - 2]])
+    masks = torch.zeros(2, height, width, dtype=torch.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.tolist(), strict=True):
+        mask[top:bottom, left:right] = 1
+    sample = DetDataSample(
+        metainfo={
+            "img_shape": (height, width),
+            "ori_shape": (height, width),
+            "scale_factor": (1.0, 1.0),
+        }
+    )
+    sample.gt_instances = InstanceData(
+        bboxes=HorizontalBoxes(boxes.float()),
+        labels=torch.tensor([3, 70]),
+        masks=BitmapMasks(masks.numpy(), height, width),
+    )
+    return sample
+
+
+def make_segmentation_sample(height: int, width: int) -> Any:
+    from mmseg.structures import SegDataSample
+
+    labels = torch.full((1, height, width), 149)
+    labels[:, : height // 2] = 7
+    labels[:, :, : width // 4] = 255  # ignored
+    sample = SegDataSample(metainfo={"img_shape": (height, width), "ori_shape": (height, width)})
+    sample.gt_sem_seg = PixelData(data=labels)
+    return sample
+
+
+def predict(model: nn.Module, batch: dict[str, list]) -> list[Any]:
+    with torch.no_grad():
+        return model.eval().test_step(copy.deepcopy(batch))
+
+
+def train_step(model: nn.Module, batch: dict[str, list]) -> None:
+    """Make a step and check the losses and that every part learns from it."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    losses = model.train().train_step(batch, OptimWrapper(optimizer))
+    assert losses["loss"] > 0
+    assert all(torch.isfinite(torch.as_tensor(value)) for value in losses.values()), losses
+    changed = {name for name, value in model.named_parameters() if not value.equal(before[name])}
+    assert {name.split(".")[0] for name in changed} == {name.split(".")[0] for name in before}
+
+
+@pytest.mark.parametrize("divisor", [32, 1])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors_train_and_test_on_batches_of_different_sizes(name: str, divisor: int) -> None:
+    pytest.importorskip("mmdet")
+    model = build(name, pad_size_divisor=divisor)
+    results = predict(model, make_batch(name, MIXED))
+    for (height, width), result in zip(MIXED, results, strict=True):
+        found = result.pred_instances
+        assert len(found) > 0
+        assert found.bboxes.min() >= 0
+        assert found.bboxes[:, 0::2].max() <= width and found.bboxes[:, 1::2].max() <= height
+        assert found.labels.max() < 80 and found.scores.isfinite().all()
+        if name == MASK_RCNN:
+            assert found.masks.shape == (len(found), height, width)
+    train_step(model, make_batch(name, MIXED))
+
+
+@pytest.mark.parametrize("shape", [(61, 97), (131, 45)])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detections_do_not_depend_on_the_batch(name: str, shape: tuple[int, int]) -> None:
+    pytest.importorskip("mmdet")
+    model = build(name)
+    batch = make_batch(name, [shape] * 3)
+    together = predict(model, batch)
+    for i, of_batch in enumerate(together):
+        [alone] = predict(model, {key: values[i : i + 1] for key, values in batch.items()})
+        assert_same_detections(alone.pred_instances, of_batch.pred_instances)
+
+
+def assert_same_detections(found: InstanceData, expected: InstanceData) -> None:
+    """Compare detections in any order: rounding decides that of equal scores."""
+    assert len(found) == len(expected) > 0
+    distances = (found.bboxes[:, None] - expected.bboxes[None]).abs().amax(dim=2)  # in pixels
+    distances += 100 * (found.scores[:, None] - expected.scores[None]).abs()
+    distances += 100 * (found.labels[:, None] != expected.labels[None])
+    assert distances.amin(dim=0).max() < 0.01 and distances.amin(dim=1).max() < 0.01
+    if "masks" in found:
+        partners = expected.masks[distances.argmin(dim=1)]
+        assert (found.masks != partners).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "padding", [{"size": (140, 120)}, {"size": None, "size_divisor": 32}], ids=["size", "divisor"]
+)
+@pytest.mark.parametrize("name", SEGMENTORS)
+def test_segmentors_train_on_batches_of_different_sizes(name: str, padding: dict) -> None:
+    pytest.importorskip("mmseg")
+    train_step(build(name, **padding), make_batch(name, MIXED))
+
+
+@pytest.mark.parametrize("test_cfg", [None, {"size_divisor": 32}], ids=["as-is", "padded"])
+@pytest.mark.parametrize("name", SEGMENTORS)
+def test_segmentors_test_images_of_different_sizes_one_by_one(
+    name: str, test_cfg: dict | None
+) -> None:
+    """Images of one batch must agree in size, padded or not: MMSegmentation's rule.
+
+    Its preprocessor checks this before it pads, so batches of different sizes are not to be had.
+    Tests there take one image at a time, as ours do; ``test_cfg=dict(size_divisor=32)`` in the
+    preprocessor pads each, and the map is cut back to the image.
+    """
+    pytest.importorskip("mmseg")
+    model = build(name, test_cfg=test_cfg)
+    batch = make_batch(name, MIXED)
+    with pytest.raises(AssertionError, match="image size in a batch should be the same"):
+        predict(model, batch)
+    for i, (height, width) in enumerate(MIXED):
+        [result] = predict(model, {key: values[i : i + 1] for key, values in batch.items()})
+        assert result.pred_sem_seg.data.shape == (1, height, width)
+        assert result.seg_logits.data.shape == (150, height, width)
+        assert result.seg_logits.data.isfinite().all()
+        assert len(result.pred_sem_seg.data.unique()) > 1
+
+
+@pytest.mark.parametrize("shape", [(61, 97), (131, 45)])
+@pytest.mark.parametrize("name", SEGMENTORS)
+def test_label_maps_do_not_depend_on_the_batch(name: str, shape: tuple[int, int]) -> None:
+    pytest.importorskip("mmseg")
+    model = build(name)
+    batch = make_batch(name, [shape] * 3)
+    together = predict(model, batch)
+    for i, of_batch in enumerate(together):
+        [alone] = predict(model, {key: values[i : i + 1] for key, values in batch.items()})
+        logits = alone.seg_logits.data
+        torch.testing.assert_close(logits, of_batch.seg_logits.data, atol=1e-4, rtol=1e-4)
+        first, second = logits.topk(2, dim=0).values
+        clear = first - second > 1e-3  # elsewhere rounding may decide
+        assert clear.float().mean() > 0.99
+        labels = alone.pred_sem_seg.data[0]
+        assert torch.equal(labels[clear], of_batch.pred_sem_seg.data[0][clear])
+        assert len(labels.unique()) > 1

@@ -1,0 +1,240 @@
+"""The frameworks' Python APIs, on this repository's configs and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmscalablevit.checkpoints import load_file
+from tests.integration import running
+from tests.integration.running import ROOT
+from tests.integration.test_image_sizes import assert_same_detections, spread_scores
+from tests.tiny_data import save_image
+
+RETINANET = ROOT / "configs/detection/scalablevit/retinanet_scalablevit-s_fpn_1x_coco.py"
+MASK_RCNN = ROOT / "configs/detection/digits/mask-rcnn_scalablevit-tiny_fpn_1xb4_digits.py"
+UPERNET = (
+    ROOT / "configs/segmentation/scalablevit/scalablevit-s_upernet_8xb2-160k_ade20k-512x512.py"
+)
+FPN = ROOT / "configs/segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py"
+IMAGENET = ROOT / "configs/classification/scalablevit/scalablevit-small_8xb128_in1k.py"
+DIGITS = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
+
+BOX_KEYS = ("bboxes", "scores", "labels")
+
+
+class SpreadScores(Hook):
+    """Save a checkpoint whose model finds something, though it is hardly trained."""
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        spread_scores(runner.model)
+        checkpoint["state_dict"] = runner.model.state_dict()
+
+
+def train(path: Path, home: Path) -> str:
+    """The checkpoint that the Runner saves at the end of a config's training, made once."""
+    file = home / "trained" / f"{path.stem}.pth"
+    if not file.exists():
+        work_dir = home / "training"
+        runner = Runner.from_cfg(running.load_reduced(path, work_dir))
+        runner.register_hook(SpreadScores())
+        runner.train()
+        file.parent.mkdir(exist_ok=True)
+        shutil.move(find_latest_checkpoint(str(work_dir)), file)
+        shutil.rmtree(work_dir)
+    return str(file)
+
+
+def call_directly(path: Path, checkpoint: str, images: list[str]) -> list[Any]:
+    """What the model of a config says of images, one by one, without the frameworks' APIs."""
+    cfg = Config.fromfile(path)
+    cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
+    init_default_scope(cfg.default_scope)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.load_state_dict(load_file(checkpoint)["state_dict"])
+    steps = cfg.test_dataloader.dataset.pipeline
+    pipeline = Compose([step for step in steps if step.type != "LoadAnnotations"])
+    samples = [pipeline({"img_path": image, "img_id": 0}) for image in images]
+    model.eval()
+    with torch.no_grad():
+        return [
+            model.test_step({key: [value] for key, value in sample.items()})[0]
+            for sample in samples
+        ]
+
+
+def save_strips(directory: Path) -> list[str]:
+    """Two long images that lie and stand, of which the configs' sizes make few pixels.
+
+    The short side becomes 67 or 102 of the 800 or 512 pixels that it usually is.
+    """
+    paths = [directory / "lying.png", directory / "standing.png"]
+    save_image(paths[0], (20, 400), seed=1)
+    save_image(paths[1], (400, 20), seed=2)
+    return [str(path) for path in paths]
+
+
+def save_images(directory: Path) -> list[str]:
+    paths = [directory / "a.png", directory / "b.png"]
+    save_image(paths[0], (91, 127), seed=1)
+    save_image(paths[1], (128, 96), seed=2)
+    return [str(path) for path in paths]
+
+
+def to_instances(prediction: dict[str, list]) -> InstanceData:
+    """The boxes of DetInferencer's plain dictionary."""
+    return InstanceData(**{key: torch.tensor(prediction[key]) for key in BOX_KEYS})
+
+
+def keep_boxes(instances: InstanceData) -> InstanceData:
+    return InstanceData(**{key: instances[key] for key in BOX_KEYS})
+
+
+@pytest.mark.slow
+def test_det_inferencer(at_home: Path, tmp_path: Path) -> None:
+    from mmdet.apis import DetInferencer
+
+    images, checkpoint = save_strips(tmp_path), train(RETINANET, at_home)
+    inferencer = DetInferencer(str(RETINANET), checkpoint, device="cpu", show_progress=False)
+    out = tmp_path / "out"
+    results = inferencer(images, batch_size=1, out_dir=str(out), no_save_pred=False)
+    expected = call_directly(RETINANET, checkpoint, images)
+    for path, prediction, sample in zip(images, results["predictions"], expected, strict=True):
+        assert_same_detections(to_instances(prediction), keep_boxes(sample.pred_instances))
+        assert (out / "vis" / Path(path).name).is_file()
+        assert json.loads((out / "preds" / f"{Path(path).stem}.json").read_text()) == prediction
+
+
+def test_det_inferencer_from_the_checkpoint_alone(at_home: Path, tmp_path: Path) -> None:
+    """A checkpoint carries its config, with the import of this package."""
+    from mmdet.apis import DetInferencer
+
+    images, checkpoint = save_images(tmp_path), train(MASK_RCNN, at_home)
+    inferencer = DetInferencer(weights=checkpoint, device="cpu", show_progress=False)
+    results = inferencer(images, batch_size=1, return_datasamples=True)["predictions"]
+    for result, sample in zip(results, call_directly(MASK_RCNN, checkpoint, images), strict=True):
+        assert_same_detections(result.pred_instances, sample.pred_instances)
+
+
+def test_init_detector(at_home: Path, tmp_path: Path) -> None:
+    from mmdet.apis import inference_detector, init_detector
+
+    images, checkpoint = save_images(tmp_path), train(MASK_RCNN, at_home)
+    model = init_detector(str(MASK_RCNN), checkpoint, device="cpu")
+    assert model.dataset_meta["classes"] == tuple("0123456789")
+    expected = call_directly(MASK_RCNN, checkpoint, images)
+    for result, sample in zip(inference_detector(model, images), expected, strict=True):
+        assert_same_detections(result.pred_instances, sample.pred_instances)
+        assert result.pred_instances.masks.shape[1:] == sample.ori_shape
+    result = inference_detector(model, mmcv.imread(images[0]))
+    assert_same_detections(result.pred_instances, expected[0].pred_instances)
+
+
+def assert_same_labels(labels: torch.Tensor, expected: Any) -> None:
+    """Compare a label map with the one of a data sample, where its logits decide clearly."""
+    first, second = expected.seg_logits.data.topk(2, dim=0).values
+    clear = first - second > 1e-3
+    assert clear.float().mean() > 0.99
+    assert torch.equal(labels[clear], expected.pred_sem_seg.data[0][clear])
+    assert len(labels.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(UPERNET, id="upernet", marks=pytest.mark.slow), pytest.param(FPN, id="fpn")],
+)
+def test_segmentation_init_model(path: Path, at_home: Path, tmp_path: Path) -> None:
+    """MMSegmentation leaves SyncBN as it is here; in evaluation mode it runs on the CPU too."""
+    from mmseg.apis import inference_model, init_model
+
+    images = save_strips(tmp_path) if path == UPERNET else save_images(tmp_path)
+    checkpoint = train(path, at_home)
+    model = init_model(str(path), checkpoint, device="cpu")
+    if path == UPERNET:
+        assert any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+        assert len(model.dataset_meta["classes"]) == 150
+    expected = call_directly(path, checkpoint, images)
+    for image, sample in zip(images, expected, strict=True):
+        result = inference_model(model, image)
+        assert result.pred_sem_seg.shape == sample.ori_shape
+        assert_same_labels(result.pred_sem_seg.data[0], sample)
+    result = inference_model(model, mmcv.imread(images[0]))
+    assert_same_labels(result.pred_sem_seg.data[0], expected[0])
+
+
+@pytest.mark.slow
+def test_mmseg_inferencer(at_home: Path, tmp_path: Path) -> None:
+    from mmseg.apis import MMSegInferencer
+
+    images, checkpoint = save_strips(tmp_path), train(UPERNET, at_home)
+    inferencer = MMSegInferencer(str(UPERNET), checkpoint, device="cpu")
+    inferencer.show_progress = False
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in inferencer.model.modules())
+    results = inferencer(images, out_dir=str(tmp_path / "out"))["predictions"]
+    expected = call_directly(UPERNET, checkpoint, images)
+    for i, (path, labels, sample) in enumerate(zip(images, results, expected, strict=True)):
+        assert_same_labels(torch.from_numpy(labels), sample)
+        written = mmcv.imread(str(tmp_path / "out/pred" / f"{i:08d}_pred.png"), -1)
+        assert np.array_equal(written, labels)
+        assert (tmp_path / "out/vis" / Path(path).name).is_file()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(IMAGENET, id="in1k", marks=pytest.mark.slow), pytest.param(DIGITS, id="digits")],
+)
+def test_classification(path: Path, at_home: Path, tmp_path: Path) -> None:
+    from mmpretrain import ImageClassificationInferencer, get_model
+
+    checkpoint = train(path, at_home)
+    images = save_images(tmp_path)
+    if path == DIGITS:  # scans of one size, which the pipeline does not change
+        images = [str(image) for image in sorted(at_home.glob("data/digits/*/val/?/*.png"))[::99]]
+    model = get_model(str(path), pretrained=checkpoint, device="cpu")
+    inferencer = ImageClassificationInferencer(str(path), pretrained=checkpoint, device="cpu")
+    expected = call_directly(path, checkpoint, images)
+    results = inferencer(images, batch_size=len(images))
+    others = ImageClassificationInferencer(model)(images)
+    for result, other, sample in zip(results, others, expected, strict=True):
+        np.testing.assert_allclose(result["pred_scores"], sample.pred_score, atol=1e-5)
+        np.testing.assert_allclose(other["pred_scores"], sample.pred_score, atol=1e-5)
+        assert result["pred_score"] == max(result["pred_scores"])
+        assert result["pred_class"] == inferencer.classes[int(sample.pred_label)]
+        assert len(inferencer.classes) == len(result["pred_scores"])
+
+
+def test_get_model_gives_the_maps_of_all_stages(at_home: Path) -> None:
+    from mmpretrain import get_model
+
+    model = get_model(str(DIGITS), backbone={"out_indices": (0, 1, 2, 3)})
+    maps = model.extract_feat(torch.rand(2, 3, 64, 96), stage="backbone")
+    sizes = [(2, 32, 16, 24), (2, 64, 8, 12), (2, 128, 4, 6), (2, 256, 2, 3)]
+    assert [tuple(x.shape) for x in maps] == sizes
+
+
+def test_get_model_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MMPretrain knows our models by their names once it is told of the model index."""
+    pytest.importorskip("mmpretrain")
+    from mmpretrain.apis.model import ModelHub, get_model, list_models
+
+    assert list_models("swin-tiny*")  # MMPretrain's own are registered on the first question
+    monkeypatch.setattr(ModelHub, "_models_dict", ModelHub._models_dict.copy())
+    ModelHub.register_model_index(ROOT / "model-index.yml", config_prefix=str(ROOT))
+    model = get_model(IMAGENET.stem)
+    assert type(model.backbone).__name__ == "ScalableViT"
+    assert model.head.layers[-1].fc.out_features == 1000

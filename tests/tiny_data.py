@@ -1,0 +1,132 @@
+"""Data sets of a few small images in the true layouts, made on the fly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# (height, width): landscape and portrait, divided by no stride.
+SHAPES = ((91, 127), (125, 89), (103, 139), (90, 90))
+
+# COCO's 80 categories have ids up to 90; these were never used.
+_UNUSED_COCO_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+
+
+def draw_image(shape: tuple[int, int], seed: int) -> np.ndarray:
+    """A coloured gradient with noise, (H, W, 3) in uint8."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[0], : shape[1]] / max(shape)
+    plane = random.uniform(-120, 120, (3, 2)) @ np.stack([rows.ravel(), columns.ravel()])
+    image = 128 + plane.T.reshape(*shape, 3) + random.normal(0, 20, (*shape, 3))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def save_image(path: Path, shape: tuple[int, int], seed: int) -> None:
+    """Write the picture of a seed, and the folders that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw_image(shape, seed)).save(path)
+
+
+def write_class_folders(root: Path, folders: list[str], splits: dict[str, int]) -> None:
+    """Write one folder a class below each split; the given number of classes has an image.
+
+    Args:
+        root: Folder of the data set.
+        folders: Names of the class folders, in the order of the labels.
+        splits: Number of images of each split.
+    """
+    for split, count in splits.items():
+        for folder in folders:
+            (root / split / folder).mkdir(parents=True)
+        for index in range(count):
+            folder = folders[index * len(folders) // count]
+            shape = SHAPES[index % len(SHAPES)]
+            save_image(root / split / folder / f"{folder}_{index}.JPEG", shape, seed=index)
+
+
+def write_imagenet(root: Path) -> None:
+    """Write ImageNet's layout: `root`/{train,val}/ with 1000 class folders."""
+    folders = [f"n{number:08d}" for number in range(1000)]
+    write_class_folders(root, folders, {"train": 4, "val": 2})
+
+
+def write_coco(root: Path, classes: tuple[str, ...]) -> None:
+    """Write COCO 2017's layout: annotations/instances_{train,val}2017.json and the images.
+
+    Among them are an image without objects and a crowd region, as in the real set.
+
+    Args:
+        root: Folder of the data set.
+        classes: Names of the 80 categories.
+    """
+    ids = [number for number in range(1, 91) if number not in _UNUSED_COCO_IDS]
+    categories = [
+        {"id": number, "name": name, "supercategory": "thing"}
+        for number, name in zip(ids, classes, strict=True)
+    ]
+    (root / "annotations").mkdir(parents=True)
+    for split, count in (("train", 5), ("val", 3)):
+        images, annotations = [], []
+        for index in range(count):
+            height, width = shape = SHAPES[index % len(SHAPES)]
+            name = f"{index + 1:012d}.jpg"
+            save_image(root / f"{split}2017" / name, shape, seed=index)
+            images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
+            if index == count - 1:
+                continue
+            for number in range(3):
+                box = [5 + 12 * number, 4 + 8 * number, width // 3, height // 3]
+                crowd = int(number == 2)
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": index + 1,
+                        "category_id": ids[(7 * index + 31 * number) % len(ids)],
+                        "bbox": box,
+                        "area": box[2] * box[3],
+                        "iscrowd": crowd,
+                        "segmentation": _runs(box, shape) if crowd else [_corners(box)],
+                    }
+                )
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path = root / "annotations" / f"instances_{split}2017.json"
+        path.write_text(json.dumps(content))
+
+
+def _corners(box: list[int]) -> list[int]:
+    """The polygon of a box, as COCO writes it."""
+    x, y, width, height = box
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
+
+
+def _runs(box: list[int], shape: tuple[int, int]) -> dict:
+    """The run-length code of a box, as COCO writes it for crowds: column by column."""
+    x, y, width, height = box
+    mask = np.zeros(shape, dtype=bool)
+    mask[y : y + height, x : x + width] = True
+    flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    runs = np.diff([0, *changes, mask.size])
+    return {"size": list(shape), "counts": runs.tolist()}
+
+
+def write_ade20k(root: Path) -> None:
+    """Write ADE20K's layout: {images,annotations}/{training,validation}.
+
+    Labels are 1 to 150, and 0 for what belongs to none of the classes.
+    """
+    for split, name, count in (("training", "train", 4), ("validation", "val", 2)):
+        for index in range(count):
+            height, width = shape = SHAPES[index % len(SHAPES)]
+            stem = f"ADE_{name}_{index + 1:08d}"
+            save_image(root / "images" / split / f"{stem}.jpg", shape, seed=index)
+            labels = np.zeros(shape, dtype=np.uint8)
+            for number, label in enumerate((1, 40 + index, 150)):
+                labels[:, number * width // 4 : (number + 1) * width // 4] = label
+            labels[: height // 10] = 0
+            path = root / "annotations" / split / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labels).save(path)
