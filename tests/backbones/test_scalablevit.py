@@ -1,4 +1,5 @@
 import copy
+import logging
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from mmscalablevit import ScalableViT
 from mmscalablevit.backbones.scalablevit import PEG
 from mmscalablevit.checkpoints.conversion import convert
 from tests import golden, reference
+
+log = logging.getLogger(__name__)
 
 TINY = {
     "embed_dims": [16, 16, 32, 32],
@@ -59,6 +62,7 @@ def test_equals_the_released_model(name):
         (last,) = model(golden.golden_image(data))
     maps = [x.permute(0, 3, 1, 2) for x in maps[:3]] + [last]  # the golden last map is normed
     deviations = [golden.stage_deviation(data, i, x) for i, x in enumerate(maps)]
+    log.info("%s: %.1e", name, max(deviations))  # shown by --log-cli-level=INFO
     assert max(deviations) < 1e-5, deviations
 
 
