@@ -68,7 +68,10 @@ def dense_tile(runner: Runner, sample: Any) -> Tile:
     """An image with boxes, masks or label maps drawn in, the truth on the left."""
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "sample.png")
-        # Half sure at least: what is drawn last covers what lies below.
+        if "pred_instances" in sample:
+            # What is drawn last covers what lies below: the surest comes last.
+            instances = sample.pred_instances
+            sample.pred_instances = instances[instances.scores.argsort()]
         draw_sample(runner, sample, file, score_thr=0.5)
         return mmcv.imread(file, channel_order="rgb"), Path(sample.img_path).name, True
 

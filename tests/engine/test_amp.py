@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS, DefaultScope
 from torch import nn
 
 from mmscalablevit.engine import amp
@@ -77,12 +77,13 @@ def test_boxes_stay_in_float32_under_autocast():
     from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
     from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-    extractor = SingleRoIExtractor(
-        roi_layer={"type": "RoIAlign", "output_size": 7, "sampling_ratio": 0},
-        out_channels=8,
-        featmap_strides=[4],
-    )
-    head = Shared2FCBBoxHead(in_channels=8, fc_out_channels=16, roi_feat_size=7, num_classes=3)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        extractor = SingleRoIExtractor(
+            roi_layer={"type": "RoIAlign", "output_size": 7, "sampling_ratio": 0},
+            out_channels=8,
+            featmap_strides=[4],
+        )
+        head = Shared2FCBBoxHead(in_channels=8, fc_out_channels=16, roi_feat_size=7, num_classes=3)
     model = nn.ModuleList([extractor, head])
     features = (torch.randn(1, 8, 200, 340).bfloat16(),)
     # bfloat16 would round 1003 to 1000: another place altogether for a box of this size
