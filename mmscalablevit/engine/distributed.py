@@ -6,6 +6,7 @@ group is started here, with gloo, before the Runner, which leaves a running grou
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -161,6 +162,12 @@ def replace_sync_bn(cfg: Config) -> bool:
 
 
 def tear_down() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, and end its threads.
+
+    To be called when no model of the group is in use any more.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+        # DDP's wrapper lies in a cycle of references and holds the group. While that lives, so do
+        # gloo's threads, and one that frees a tensor after Python has ended aborts the process.
+        gc.collect()

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 
 import pytest
 from mmengine.config import Config
@@ -95,3 +98,33 @@ def test_sync_bn_is_replaced_wherever_it_stands():
     assert cfg.model.heads[0].norm_cfg.type == "BN"
     assert "sync_bn" not in cfg
     assert not replace_sync_bn(cfg)
+
+
+@pytest.mark.slow
+def test_no_thread_of_the_group_outlives_it():
+    # A thread of gloo's that frees a tensor while Python ends aborts the process; DDP's cycle of
+    # references keeps the threads alive unless it is broken.
+    script = """
+import os
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmscalablevit.engine import distributed
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+torch.nn.Linear(2, 2)(torch.ones(1, 2)).sum().backward()
+before = threads()
+dist.init_process_group("gloo", init_method=f"file://{os.environ['STORE']}", rank=0, world_size=1)
+model = MMDistributedDataParallel(torch.nn.Linear(2, 2))
+model.itself = model
+model(torch.ones(1, 2)).sum().backward()
+assert threads() > before
+del model
+distributed.tear_down()
+assert threads() == before, (before, threads())
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "STORE": f"{folder}/store"}
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
