@@ -1,27 +1,30 @@
-"""A picture of what a model predicts on images of its test set."""
+"""A picture of what a model predicts on several images of its test set."""
 
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import mmcv
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import inference_mode
 
-from .hooks import draw_sample
+from .pictures import painted_labels, read_image, truth_and_prediction
 
 matplotlib.use("agg")  # a server has no screen
 
 Tile = tuple[np.ndarray, str, bool]
+Entry = tuple[str, Sequence[int]]
+
+FEW_CLASSES = 20  # whose colours all fit below a picture
+LEGEND_COLUMNS = 10
 
 
 def choose_samples(length: int, count: int, seed: int) -> list[int]:
@@ -55,7 +58,7 @@ def class_tile(sample: Any, classes: Sequence[str]) -> Tile:
         sample: MMPretrain's DataSample.
         classes: Names of the classes.
     """
-    image = mmcv.imread(sample.img_path, channel_order="rgb")
+    image = read_image(sample)
     predicted, true = int(sample.pred_label), int(sample.gt_label)
     score = float(sample.pred_score[predicted])
     title = f"{classes[predicted]} ({score:.0%})"
@@ -64,19 +67,37 @@ def class_tile(sample: Any, classes: Sequence[str]) -> Tile:
     return image, title, predicted == true
 
 
-def dense_tile(runner: Runner, sample: Any) -> Tile:
-    """An image with boxes, masks or label maps drawn in, the truth on the left."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "sample.png")
-        if "pred_instances" in sample:
-            # What is drawn last covers what lies below: the surest comes last.
-            instances = sample.pred_instances
-            sample.pred_instances = instances[instances.scores.argsort()]
-        draw_sample(runner, sample, file, score_thr=0.5)
-        return mmcv.imread(file, channel_order="rgb"), Path(sample.img_path).name, True
+def dense_tiles(runner: Runner, sample: Any) -> list[Tile]:
+    """An image with boxes, masks or a label map drawn in: first the truth, then the prediction."""
+    halves = truth_and_prediction(runner.visualizer, sample, score_thr=0.5, names=False)
+    name = Path(sample.img_path).stem
+    titles = (f"{name}: truth", f"{name}: prediction")
+    return [(half, title, True) for half, title in zip(halves, titles, strict=True)]
 
 
-def save_grid(tiles: Sequence[Tile], heading: str, file: Path, columns: int) -> None:
+def colour_legend(samples: Sequence[Any], meta: Mapping[str, Any]) -> list[Entry]:
+    """Name the colours of label maps: of all classes if they are few, else of those to be seen.
+
+    Args:
+        samples: MMSegmentation's data samples.
+        meta: `classes` and `palette` of the data set.
+    """
+    classes, palette = meta["classes"], meta["palette"]
+    seen = np.arange(len(classes))
+    if len(classes) > FEW_CLASSES:
+        maps = [sample.get(kind) for sample in samples for kind in ("gt_sem_seg", "pred_sem_seg")]
+        seen = np.concatenate([np.unique(each.data.cpu()) for each in maps if each is not None])
+    return [(classes[label], palette[label]) for label in painted_labels(seen, classes)]
+
+
+def save_grid(
+    tiles: Sequence[Tile],
+    heading: str,
+    file: Path,
+    columns: int,
+    inches: float = 1.5,
+    legend: Sequence[Entry] = (),
+) -> None:
     """Write pictures with titles, wrong ones in red, as one PNG.
 
     Args:
@@ -84,18 +105,28 @@ def save_grid(tiles: Sequence[Tile], heading: str, file: Path, columns: int) -> 
         heading: Title of the whole.
         file: The PNG to write; its folder is made.
         columns: Pictures in a row.
+        inches: Height of a picture, at 150 pixels an inch.
+        legend: Names and colours (0 to 255), for the foot of the page.
     """
     rows = math.ceil(len(tiles) / columns)
     aspect = tiles[0][0].shape[1] / tiles[0][0].shape[0]
-    figure = Figure(figsize=(1.5 * columns * max(aspect, 1), 1.75 * rows + 0.6))
+    foot = 0.25 * math.ceil(len(legend) / LEGEND_COLUMNS)
+    height = (inches + 0.25) * rows + 0.6 + foot
+    figure = Figure(figsize=(inches * columns * max(aspect, 1), height))
     for place, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
         axes.axis("off")
         if place < len(tiles):
             image, title, right = tiles[place]
-            axes.imshow(image, interpolation="nearest")
+            axes.imshow(image)
             axes.set_title(title, fontsize=8, color="black" if right else "crimson", pad=3)
     figure.suptitle(heading, fontsize=10)
-    figure.tight_layout()
+    if legend:
+        handles = [
+            Patch(color="#{:02x}{:02x}{:02x}".format(*colour), label=name)
+            for name, colour in legend
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, frameon=False)
+    figure.tight_layout(rect=(0, foot / height, 1, 1))
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
 
@@ -119,10 +150,12 @@ def save_predictions(runner: Runner, file: Path, count: int, seed: int) -> str:
         tiles = [class_tile(sample, classes) for sample in samples]
         right = sum(tile[2] for tile in tiles)
         heading = f"{len(tiles)} random test images, predicted label and score: {right} right"
-        columns = 8
+        save_grid(tiles, heading, file, columns=8)
     else:
-        tiles = [dense_tile(runner, sample) for sample in samples]
-        heading = f"{len(tiles)} random test images: truth on the left, prediction on the right"
-        columns = 2 if len(tiles) < 9 else 3
-    save_grid(tiles, heading, file, columns)
+        tiles = [tile for sample in samples for tile in dense_tiles(runner, sample)]
+        heading = f"{len(samples)} random test images: truth on the left, prediction on the right"
+        legend = []
+        if "pred_sem_seg" in samples[0]:
+            legend = colour_legend(samples, runner.visualizer.dataset_meta)
+        save_grid(tiles, heading, file, columns=4, inches=2.5, legend=legend)
     return heading

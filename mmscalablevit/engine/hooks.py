@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
@@ -16,6 +14,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmscalablevit.checkpoints.loading import CheckpointError
+
+from .pictures import draw_sample
 
 LISTED = 5  # names in a message; the rest is counted
 
@@ -68,38 +68,6 @@ class MatchingCheckpointHook(Hook):
                 "the checkpoint is not one of this config's model; test it with the config that "
                 f"it was trained with:{listed}{rest}"
             )
-
-
-def draw_sample(
-    runner: Runner,
-    sample: BaseDataElement,
-    file: str | os.PathLike,
-    score_thr: float = 0.3,
-    min_size: int = 224,
-) -> None:
-    """Save a picture of one image with its prediction beside the truth.
-
-    The framework's visualizer draws: a detector's and a segmentor's truth to the left and its
-    prediction to the right, a classifier's labels as text.
-
-    Args:
-        runner: The run, with the framework's visualizer.
-        sample: The image's data sample, with its path, truth and prediction.
-        file: The picture; missing directories are made.
-        score_thr: Boxes with a lower score are not drawn.
-        min_size: Shorter side, in pixels, up to which a classified image is enlarged, so that
-            its labels can be read.
-    """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image = mmcv.imread(str(sample.img_path), channel_order="rgb")
-    visualizer = runner.visualizer
-    if hasattr(visualizer, "visualize_cls"):
-        resize = min_size if min(image.shape[:2]) < min_size else None
-        visualizer.visualize_cls(image, sample, resize=resize, out_file=str(file))
-        return
-    options = {"pred_score_thr": score_thr} if runner.cfg.default_scope == "mmdet" else {}
-    visualizer.add_datasample("test", image, sample.cpu(), out_file=str(file), **options)
 
 
 @HOOKS.register_module()

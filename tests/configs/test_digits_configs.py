@@ -34,6 +34,11 @@ SEGMENTORS = (
     "scalablevit-tiny_upernet_1xb8_digits-128x128",
 )
 NAMES = (*DETECTORS, *SEGMENTORS)
+# The rest of this file is about ScalableViT's; these train in integration/test_every_config.py.
+OTHER_BACKBONES = (
+    "lvt-tiny_segformer_1xb8_digits-128x128",
+    "stvit-tiny_upernet_1xb8_digits-128x128",
+)
 WIDTHS = [32, 64, 128, 256]
 
 
@@ -68,7 +73,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_every_config_is_listed() -> None:
     found = {path.stem for folder in FOLDERS.values() for path in folder.glob("*.py")}
-    assert found == set(NAMES)
+    assert found == {*NAMES, *OTHER_BACKBONES}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,9 +114,12 @@ def test_model(name: str) -> None:
         heads = [model.decode_head] + ([model.auxiliary_head] if "upernet" in name else [])
         for head in heads:
             assert head.num_classes == 11
-            assert head.loss_decode.class_weight == [1.0] + 10 * [3.0]
-    norms = {type(module) for module in model.modules() if "BatchNorm" in type(module).__name__}
-    assert norms == {nn.BatchNorm2d}  # one process, maybe without a GPU
+            weight = 5.0 if "upernet" in name else 3.0
+            assert head.loss_decode.class_weight == [1.0] + 10 * [weight]
+    norms = {type(module) for module in model.modules() if "Norm" in type(module).__name__}
+    # Never SyncBN: one process, maybe without a GPU.
+    expected = nn.GroupNorm if "upernet" in name else nn.BatchNorm2d
+    assert norms == {nn.LayerNorm, expected}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,7 +163,7 @@ def test_no_weight_decay_on_biases_norms_and_position_encoding(name: str) -> Non
         id(parameter)
         for key, module in model.named_modules()
         for parameter_name, parameter in module.named_parameters(recurse=False)
-        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d)
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d | nn.GroupNorm)
         or parameter_name == "bias"
         or ".peg." in key
     }

@@ -2,7 +2,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
 
 from mmscalablevit.engine import gallery
 
@@ -33,3 +35,25 @@ def test_the_grid_shows_every_image(tmp_path):
     picture = cv2.imread(str(tmp_path / "new" / "grid.png"))[..., ::-1]
     for colour in colours:
         assert (picture == colour).all(-1).sum() > 1000
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(4, ["1", "2", "3"]), (21, ["2", "3"])])
+def test_the_legend_names_all_classes_if_they_are_few(classes, expected):
+    names = ["background", *map(str, range(1, classes))]
+    meta = {"classes": names, "palette": [(label, 0, 0) for label in range(classes)]}
+    sample = SegDataSample()
+    sample.gt_sem_seg = PixelData(data=torch.tensor([[[0, 2, 255]]]))
+    sample.pred_sem_seg = PixelData(data=torch.tensor([[[3, 0, 2]]]))
+    legend = gallery.colour_legend([sample], meta)
+    assert legend == [(name, (int(name), 0, 0)) for name in expected]
+
+
+def test_the_legend_is_below_the_pictures(tmp_path):
+    tile = (np.full((8, 8, 3), (0, 0, 250), np.uint8), "", True)
+    entries = [("a", (250, 0, 0)), ("b", (0, 250, 0))]
+    gallery.save_grid([tile], "heading", tmp_path / "grid.png", columns=1, legend=entries)
+    picture = cv2.imread(str(tmp_path / "grid.png"))[..., ::-1]
+    lowest = (picture == (0, 0, 250)).all(-1).nonzero()[0].max()
+    for _, colour in entries:
+        rows = (picture == colour).all(-1).nonzero()[0]
+        assert len(rows) > 50 and rows.min() > lowest

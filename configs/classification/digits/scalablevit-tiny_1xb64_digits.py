@@ -1,10 +1,3 @@
-_base_ = "../_base_/digits.py"
+_base_ = ["../_base_/digits.py", "../../_base_/scalablevit-tiny.py"]
 
-arch = dict(
-    embed_dims=[32, 64, 128, 256],
-    depths=[2, 2, 2, 2],
-    num_heads=[1, 2, 4, 8],
-    channel_ratios=[1.25, 1.25, 1.25, 1.0],
-    spatial_ratios=[8, 4, 2, 1],
-)
-model = dict(backbone=dict(arch=arch))
+model = dict(backbone=dict(arch=_base_.arch))

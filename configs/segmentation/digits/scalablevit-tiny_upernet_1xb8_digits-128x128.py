@@ -3,3 +3,5 @@ _base_ = [
     "./_base_/digits.py",
     "./_base_/schedule.py",
 ]
+# At 1e-3 the loss stays on its first plateau for much longer.
+optim_wrapper = dict(optimizer=dict(lr=2e-3))

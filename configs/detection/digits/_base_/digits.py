@@ -1,21 +1,7 @@
 # Scenes of handwritten digits with boxes and masks, written by tools/prepare_digits.py in the
 # layout of COCO 2017. All settings are (ours).
+_base_ = "../../../_base_/digits.py"
 data_root = "data/digits/detection/"
-metainfo = dict(
-    classes=tuple(str(digit) for digit in range(10)),
-    palette=[
-        (230, 25, 75),
-        (60, 180, 75),
-        (255, 225, 25),
-        (0, 130, 200),
-        (245, 130, 48),
-        (145, 30, 180),
-        (70, 240, 240),
-        (240, 50, 230),
-        (170, 255, 60),
-        (250, 190, 190),
-    ],
-)
 
 # No flips: a mirrored digit is another one, or none.
 train_pipeline = [
@@ -42,7 +28,7 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017/"),
-        metainfo=metainfo,
+        metainfo=_base_.metainfo,
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=train_pipeline,
     ),
@@ -57,7 +43,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file="annotations/instances_val2017.json",
         data_prefix=dict(img="val2017/"),
-        metainfo=metainfo,
+        metainfo=_base_.metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),

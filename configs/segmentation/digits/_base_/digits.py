@@ -1,21 +1,10 @@
 # Scenes of handwritten digits with label maps, written by tools/prepare_digits.py in the layout
 # of ADE20K; label 0 is background. All settings are (ours).
+_base_ = "../../../_base_/digits.py"
 data_root = "data/digits/segmentation"
 metainfo = dict(
-    classes=("background", *(str(digit) for digit in range(10))),
-    palette=[
-        (60, 60, 60),
-        (230, 25, 75),
-        (60, 180, 75),
-        (255, 225, 25),
-        (0, 130, 200),
-        (245, 130, 48),
-        (145, 30, 180),
-        (70, 240, 240),
-        (240, 50, 230),
-        (170, 255, 60),
-        (250, 190, 190),
-    ],
+    classes=("background", *_base_.metainfo.classes),
+    palette=[(60, 60, 60), *_base_.metainfo.palette],
 )
 
 # No flips: a mirrored digit is another one, or none.

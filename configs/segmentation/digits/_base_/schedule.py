@@ -1,14 +1,9 @@
 # 1,600 iterations of 8 scenes, under six minutes on 2 CPU cores. All settings are (ours).
-_base_ = "../../scalablevit/_base_/default_runtime.py"
+_base_ = [
+    "../../scalablevit/_base_/default_runtime.py",
+    "../../../_base_/schedule_digits.py",
+]
 
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
-    clip_grad=dict(max_norm=10.0),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"peg": dict(decay_mult=0.0)}
-    ),
-)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=80),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=80, end=1600),
@@ -17,8 +12,5 @@ auto_scale_lr = dict(enable=False, base_batch_size=8)
 
 # One validation, at the end.
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=1600, val_interval=1600)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
 
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=800, max_keep_ckpts=2))
-randomness = dict(seed=0)
