@@ -1,6 +1,6 @@
-"""ScalableViT backbones for OpenMMLab 2.x: classification, detection and segmentation.
+"""ScalableViT, STViT and LVT for OpenMMLab 2.x: classification, detection and segmentation.
 
-Importing the package registers its models with MMEngine, so that ``type='ScalableViT'`` and
+Importing the package registers its backbones with MMEngine, so that ``type='ScalableViT'`` and
 ``type='mmscalablevit.ScalableViT'`` build from the configs of mmpretrain, mmdet and mmseg.
 """
 
@@ -8,9 +8,9 @@ from mmscalablevit.environment import require_usable
 from mmscalablevit.version import __version__
 
 if require_usable():
-    from mmscalablevit.backbones import ScalableViT
+    from mmscalablevit.backbones import LVT, ScalableViT, STViT
     from mmscalablevit.checkpoints.loading import allow_mmengine_checkpoints
 
     allow_mmengine_checkpoints()
 
-__all__ = ["ScalableViT", "__version__"]
+__all__ = ["LVT", "STViT", "ScalableViT", "__version__"]

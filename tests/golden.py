@@ -19,8 +19,15 @@ DATA = Path(__file__).parent / "data"
 
 def released_state_dict(name: str, seed: int = 0) -> dict[str, Tensor]:
     """Weights drawn for each key of the released model ``name``, as for the golden files."""
-    shapes = released_shapes(name)
-    return {key: torch.from_numpy(draw_weight(key, shape, seed)) for key, shape in shapes.items()}
+    state_dict = {}
+    for key, shape in released_shapes(name).items():
+        if key.endswith("num_batches_tracked"):
+            state_dict[key] = torch.tensor(0)
+        elif key.endswith("fold.weights"):  # STViT's constant kernels: one 1 each
+            state_dict[key] = torch.eye(shape[0]).reshape(shape)
+        else:
+            state_dict[key] = torch.from_numpy(draw_weight(key, shape, seed))
+    return state_dict
 
 
 def released_shapes(name: str) -> dict[str, list[int]]:

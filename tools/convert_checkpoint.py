@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from mmscalablevit import __version__
-from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.checkpoints.conversion import STATE_DICT_ENTRIES, convert
 from mmscalablevit.checkpoints.loading import CheckpointError, load_file
 from mmscalablevit.engine.resume import WholeFileBackend
 
@@ -26,6 +26,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Convert a released checkpoint.")
     parser.add_argument("src", type=Path, help="checkpoint that the authors released")
     parser.add_argument("dst", type=Path, help="checkpoint to write")
+    parser.add_argument(
+        "--ema", action="store_true", help="take the moving average of the weights, not the weights"
+    )
     parser.add_argument("--force", action="store_true", help="replace DST if it exists")
     return parser.parse_args()
 
@@ -37,7 +40,7 @@ def main() -> None:
         sys.exit(f"{args.dst} exists already: name another file, or say --force to replace it")
     try:
         released = load_file(args.src, extra_globals=[argparse.Namespace])
-        converted = convert(released)
+        converted = convert(released, args.ema)
     except (FileNotFoundError, CheckpointError, ValueError) as error:
         sys.exit(f"cannot convert {args.src}: {error}")
     meta = {"mmscalablevit_version": __version__, "converted_from": args.src.name}
@@ -48,9 +51,12 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"cannot write {args.dst}: {error.strerror or error}")
     print(
-        f"{args.dst}: ScalableViT-{converted.arch}, {converted.num_classes} classes,"
+        f"{args.dst}: {converted.title}, {converted.num_classes} classes,"
         f" {len(converted.state_dict)} entries"
     )
+    for plain, average in STATE_DICT_ENTRIES:
+        if not args.ema and released.get(plain) is not None and released.get(average) is not None:
+            print(f"{args.src} holds a moving average too, {average}: --ema takes it instead")
 
 
 if __name__ == "__main__":

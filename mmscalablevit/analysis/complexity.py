@@ -140,9 +140,11 @@ class _TwoStage(nn.Module):
         self.detector: Any = detector  # its parts are MMDetection's, which has no types
 
     def forward(self, images: Tensor) -> None:
-        """Run backbone, neck, RPN and RoI heads."""
+        """Run backbone, neck, RPN, RoI heads and, where there is one, the semantic head."""
         features = self.detector.extract_feat(images)
         self.detector.rpn_head(features)
+        if getattr(self.detector, "semantic_head", None) is not None:  # of Panoptic FPN
+            self.detector.semantic_head(features)
         roi_head = self.detector.roi_head
         self._run(roi_head.bbox_head, roi_head.bbox_roi_extractor, images, BOX_ROIS)
         if roi_head.with_mask:

@@ -11,10 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscalablevit.backbones.layers import DepthwiseConv, to_nchw, to_nhwc
-from mmscalablevit.backbones.windows import (
-    Size,
-    map_windows,
-)
+from mmscalablevit.backbones.windows import Size, join_windows, split_windows
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -67,9 +64,30 @@ class WSA(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
+        self.shift = 0
         self.scale = (embed_dims // num_heads) ** -0.5
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def project_windows(self, x: Tensor) -> list[tuple[Tensor, Size]]:
+        """Queries, keys and values in windows.
+
+        Args:
+            x: Map (B, H, W, C).
+
+        Returns:
+            (N, h*w, 3C) and the windows' size (h, w), for each region of equal windows.
+        """
+        # First the cut, then the projection: x is a third of what comes out. One projection for
+        # all regions, since each would take a small product of its own, and a gradient.
+        parts = split_windows(x, self.window_size, self.shift)
+        tokens = [part.flatten(0, 1) for part, _ in parts]
+        qkv = self.qkv(tokens[0] if len(tokens) == 1 else torch.cat(tokens))
+        split = qkv.split([len(part) for part in tokens])
+        return [
+            (part.unflatten(0, (-1, h * w)), (h, w))
+            for part, (_, (h, w)) in zip(split, parts, strict=True)
+        ]
 
     def attend_window(self, qkv: Tensor, window: Size) -> Tensor:
         """Attention within windows of one size.
@@ -84,13 +102,11 @@ class WSA(nn.Module):
         q, k, v = (split_heads(part, self.num_heads) for part in qkv.chunk(3, dim=-1))
         return merge_heads(attend(q, k, v, self.scale))
 
-    def attend_map(self, qkv: Tensor) -> Tensor:
-        """Attention within all windows of a map: (B, H, W, 3C) to (B, H, W, C)."""
-        return map_windows(qkv, self.window_size, self.attend_window)
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        return self.proj(self.attend_map(self.qkv(x)))
+        attended = (self.attend_window(*part) for part in self.project_windows(x))
+        size = (x.shape[1], x.shape[2])
+        return self.proj(join_windows(attended, size, self.window_size, self.shift))
 
 
 class IWSA(WSA):
@@ -106,9 +122,14 @@ class IWSA(WSA):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        qkv = self.qkv(x)
-        value = qkv[..., -x.shape[-1] :]
-        return self.proj(self.attend_map(qkv) + self.lim(value))
+        size = (x.shape[1], x.shape[2])
+        parts = [
+            (self.qkv(tokens), window) for tokens, window in split_windows(x, self.window_size)
+        ]
+        values = (qkv[..., -x.shape[-1] :] for qkv, _ in parts)
+        local = self.lim(join_windows(values, size, self.window_size))
+        attended = (self.attend_window(qkv, window) for qkv, window in parts)
+        return self.proj(join_windows(attended, size, self.window_size, onto=local))
 
 
 class WSAWithLEM(WSA):
@@ -138,6 +159,7 @@ class SWSA(WSA):
 
     def __init__(self, embed_dims: int, num_heads: int, window_size: int = 7) -> None:
         super().__init__(embed_dims, num_heads, window_size)
+        self.shift = window_size // 2
         span = 2 * window_size - 1
         self.relative_position_bias = nn.Parameter(torch.zeros(num_heads, span, span))
         nn.init.trunc_normal_(self.relative_position_bias, std=0.02)
@@ -158,10 +180,6 @@ class SWSA(WSA):
         q, k, v = (split_heads(part, self.num_heads) for part in qkv.chunk(3, dim=-1))
         bias = self.position_bias(window).to(q.dtype)
         return merge_heads(attend(q, k, v, self.scale, bias))
-
-    def attend_map(self, qkv: Tensor) -> Tensor:
-        """See :meth:`WSA.attend_map`."""
-        return map_windows(qkv, self.window_size, self.attend_window, shift=self.window_size // 2)
 
 
 class TokenReduction(nn.Module):

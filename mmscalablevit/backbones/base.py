@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,12 +13,16 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmscalablevit.backbones.layers import to_nchw, to_nhwc
+from mmscalablevit.backbones.layers import drop_path_rates, to_nchw, to_nhwc
 from mmscalablevit.checkpoints.pretrained import check_pretrained
 
 Arch = dict[str, Any]
 
 MIN_INPUT_SIZE = 32
+
+
+class InputError(ValueError):
+    """Images do not fit the model; the message says in what, and how to mend it."""
 
 
 def resolve_arch(
@@ -66,8 +71,7 @@ def resolve_arch(
         lengths = ", ".join(f"{key} {len(value)}" for key, value in stages.items())
         raise ValueError(f"arch's lists differ in the number of stages: {lengths}")
     for key in ("embed_dims", "depths", "num_heads"):
-        if not all(isinstance(number, int) and number > 0 for number in stages[key]):
-            raise ValueError(f"arch[{key!r}] needs whole numbers above 0: {list(stages[key])}")
+        check_whole_numbers(arch, key)
     for stage, (dims, heads) in enumerate(
         zip(stages["embed_dims"], stages["num_heads"], strict=True)
     ):
@@ -77,6 +81,33 @@ def resolve_arch(
                 f" num_heads {heads}"
             )
     return {**defaults, **arch}
+
+
+def check_whole_numbers(arch: Mapping[str, Any], key: str) -> None:
+    """Check that an architecture has a whole number above 0 for each stage.
+
+    Raises:
+        ValueError: It has not; the message names the stage.
+    """
+    for stage, number in enumerate(arch[key]):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(
+                f"arch[{key!r}] needs whole numbers above 0, stage {stage} has {number!r}"
+            )
+
+
+def check_positive(name: str, value: object) -> None:
+    """Check that a setting is a number above 0.
+
+    Args:
+        name: Its name, for the message.
+        value: Its value.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} needs a number above 0, not {value!r}")
 
 
 def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
@@ -145,7 +176,7 @@ class PyramidBackbone(BaseModule):
         in_channels: Channels of the image.
         out_indices: Stages whose outputs are returned, each through a LayerNorm of its own,
             ``norm{i}``.
-        norm_eps: Epsilon of these LayerNorms.
+        norm_eps: Epsilon of these LayerNorms; None for outputs without norms.
         frozen_stages: Stages 0 to this one, with their output norms, take no gradient and stay
             in eval mode. -1 freezes none.
         init_cfg: Initialisation by MMEngine's rules. ``dict(type='Pretrained',
@@ -156,13 +187,16 @@ class PyramidBackbone(BaseModule):
         ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist.
     """
 
+    # Whether the released classifiers have a norm between the last stage and the head.
+    classifier_norm = True
+
     def __init__(
         self,
         stages: Sequence[Stage],
         embed_dims: Sequence[int],
         in_channels: int,
         out_indices: int | Sequence[int],
-        norm_eps: float,
+        norm_eps: float | None,
         frozen_stages: int,
         init_cfg: dict | list[dict] | None,
     ) -> None:
@@ -178,7 +212,8 @@ class PyramidBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.stages = nn.ModuleList(stages)
         for i in self.out_indices:
-            self.add_module(f"norm{i}", nn.LayerNorm(embed_dims[i], eps=norm_eps))
+            norm = nn.Identity() if norm_eps is None else nn.LayerNorm(embed_dims[i], norm_eps)
+            self.add_module(f"norm{i}", norm)
         self._freeze_stages()
 
     def init_weights(self) -> None:
@@ -188,13 +223,30 @@ class PyramidBackbone(BaseModule):
             FileNotFoundError: The checkpoint is missing.
             ValueError: The checkpoint does not match; the message lists what differs.
         """
+        self.check_pretrained_weights()
+        super().init_weights()
+
+    def check_pretrained_weights(self) -> list[str]:
+        """Make sure that the weights which ``init_cfg`` names fill the backbone.
+
+        Returns:
+            Names of the entries that start anew, since the file's model did not have them.
+
+        Raises:
+            FileNotFoundError: The checkpoint is missing.
+            ValueError: The checkpoint does not match; the message lists what differs.
+        """
+        fresh = []
         init_cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
         for init_cfg in init_cfgs:
             if init_cfg and init_cfg["type"] == "Pretrained":
                 # A classifier outputs the last map alone and has no norms for the others.
-                optional = [f"norm{i}." for i in range(len(self.stages) - 1)]
-                check_pretrained(self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional)
-        super().init_weights()
+                last = len(self.stages) - 1 if self.classifier_norm else len(self.stages)
+                optional = [f"norm{i}." for i in range(last)]
+                fresh += check_pretrained(
+                    self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional
+                )
+        return fresh
 
     def _freeze_stages(self) -> None:
         for i in range(self.frozen_stages + 1):
@@ -204,6 +256,13 @@ class PyramidBackbone(BaseModule):
             for module in frozen:
                 module.eval()
                 module.requires_grad_(False)
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Change the stochastic depth: ``rate`` at the last block, growing linearly from 0."""
+        for i, stage_rates in enumerate(drop_path_rates(rate, self.depths)):
+            for j, block_rate in enumerate(stage_rates):
+                block: Any = self.stages.get_submodule(f"{i}.blocks.{j}")
+                block.drop_path.drop_prob = block_rate
 
     def train(self, mode: bool = True) -> PyramidBackbone:
         """Set training mode; frozen stages stay in eval mode."""
@@ -245,10 +304,10 @@ class PyramidBackbone(BaseModule):
             One contiguous map (B, C_i, H_i, W_i) for each of ``out_indices``.
 
         Raises:
-            ValueError: The input has another shape.
+            InputError: The input has another shape.
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
+            raise InputError(
                 f"{type(self).__name__} takes images of shape (B, {self.in_channels}, H, W),"
                 f" not {tuple(x.shape)}"
             )
@@ -256,7 +315,7 @@ class PyramidBackbone(BaseModule):
         # anew: windows with symbolic borders take it many minutes.
         height, width = (operator.index(length) for length in x.shape[2:])
         if min(height, width) < MIN_INPUT_SIZE:
-            raise ValueError(
+            raise InputError(
                 f"{type(self).__name__} needs images of at least {MIN_INPUT_SIZE} pixels a side,"
                 f" not {height}x{width}: resize or pad them"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -19,6 +20,12 @@ def to_nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
+def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
+    """Pad a (B, H, W, C) map with zeros below and on the right, until a side divides."""
+    bottom, right = (-n % divisor for n in x.shape[1:3])
+    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+
+
 class DepthwiseConv(nn.Conv2d):
     """Depth-wise 3x3 convolution with bias on a channels-last map, size unchanged."""
 
@@ -28,6 +35,22 @@ class DepthwiseConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
         return to_nhwc(super().forward(to_nchw(x)))
+
+
+class PEG(nn.Module):
+    """Position encoding generator: x + dwconv3x3(x), padded with zeros.
+
+    From `CPVT <https://arxiv.org/abs/2102.10882>`_. ScalableViT has one after the first block of
+    a stage (its section 3.4; no weight decay in its recipes), STViT at the start of each block.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        self.conv = DepthwiseConv(embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        return x + self.conv(x)
 
 
 class PatchEmbed(nn.Module):
@@ -90,6 +113,7 @@ class Block(nn.Module):
         ffn_ratio: Hidden channels per channel in the FFN.
         drop_path: Probability that a residual branch is dropped for a sample.
         norm_eps: Epsilon of both LayerNorms.
+        ffn_layer: Class of the FFN; built with ``embed_dims`` and ``ffn_ratio``.
     """
 
     def __init__(
@@ -99,12 +123,13 @@ class Block(nn.Module):
         ffn_ratio: float = 4.0,
         drop_path: float = 0.0,
         norm_eps: float = 1e-6,
+        ffn_layer: Callable[[int, float], nn.Module] = FFN,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dims, eps=norm_eps)
         self.attn = attn
         self.norm2 = nn.LayerNorm(embed_dims, eps=norm_eps)
-        self.ffn = FFN(embed_dims, ffn_ratio)
+        self.ffn = ffn_layer(embed_dims, ffn_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +138,7 @@ class Block(nn.Module):
         return x + self.drop_path(self.ffn(self.norm2(x)))
 
 
-def drop_path_rates(rate: float, depths: list[int]) -> list[list[float]]:
+def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     """Rates that grow linearly from 0 at the first block to ``rate`` at the last.
 
     Args:
@@ -122,7 +147,12 @@ def drop_path_rates(rate: float, depths: list[int]) -> list[list[float]]:
 
     Returns:
         One list a stage, one rate a block.
+
+    Raises:
+        ValueError: The rate is no probability below 1.
     """
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"drop_path_rate lies in [0, 1), not {rate}")
     last = max(sum(depths) - 1, 1)
     starts = [sum(depths[:i]) for i in range(len(depths))]
     return [

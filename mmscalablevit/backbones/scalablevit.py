@@ -9,10 +9,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmscalablevit.backbones.attention import ATTENTIONS, SSA, WINDOW_ATTENTIONS
-from mmscalablevit.backbones.base import Arch, PyramidBackbone, Stage, resolve_arch
+from mmscalablevit.backbones.base import (
+    Arch,
+    PyramidBackbone,
+    Stage,
+    check_positive,
+    check_whole_numbers,
+    resolve_arch,
+)
 from mmscalablevit.backbones.layers import (
+    PEG,
     Block,
-    DepthwiseConv,
     PatchEmbed,
     drop_path_rates,
     init_layer,
@@ -45,22 +52,6 @@ LARGE: Arch = {
 ARCH_ZOO = {"small": SMALL, "s": SMALL, "base": BASE, "b": BASE, "large": LARGE, "l": LARGE}
 
 
-class PEG(nn.Module):
-    """Position encoding generator: x + dwconv3x3(x), after the first block of a stage.
-
-    From `CPVT <https://arxiv.org/abs/2102.10882>`_, as section 3.4 of the paper uses it. Its
-    parameters take no weight decay in the paper's recipes.
-    """
-
-    def __init__(self, embed_dims: int) -> None:
-        super().__init__()
-        self.conv = DepthwiseConv(embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to (B, H, W, C)."""
-        return x + self.conv(x)
-
-
 class ScalableViTStage(Stage):
     """A stage with a position encoding generator after its first block."""
 
@@ -87,7 +78,7 @@ def check_arch(arch: Arch) -> None:
         ValueError: A value is inconsistent; the message names its key.
     """
     attentions = arch["attentions"]
-    if isinstance(attentions, str) or not attentions:
+    if isinstance(attentions, str) or not isinstance(attentions, Sequence) or not attentions:
         raise ValueError(f"arch['attentions'] is a list of names, not {attentions!r}")
     for name in attentions:
         if name not in ATTENTIONS:
@@ -95,23 +86,16 @@ def check_arch(arch: Arch) -> None:
                 f"arch['attentions'] has an unknown name {name!r}: known are"
                 f" {', '.join(ATTENTIONS)}"
             )
-    for key in ("window_size", "ffn_ratio"):
-        if arch[key] <= 0:
-            raise ValueError(f"arch[{key!r}] is above 0, not {arch[key]}")
-    for stage, (dims, heads, channel_ratio, spatial_ratio) in enumerate(
-        zip(
-            arch["embed_dims"],
-            arch["num_heads"],
-            arch["channel_ratios"],
-            arch["spatial_ratios"],
-            strict=True,
+    if not isinstance(arch["window_size"], int) or arch["window_size"] < 1:
+        raise ValueError(
+            f"arch['window_size'] needs a whole number above 0, not {arch['window_size']!r}"
         )
+    check_positive("arch['ffn_ratio']", arch["ffn_ratio"])
+    check_whole_numbers(arch, "spatial_ratios")
+    for stage, (dims, heads, channel_ratio) in enumerate(
+        zip(arch["embed_dims"], arch["num_heads"], arch["channel_ratios"], strict=True)
     ):
-        if not isinstance(spatial_ratio, int) or spatial_ratio < 1:
-            raise ValueError(
-                f"arch['spatial_ratios'] needs whole numbers of at least 1, stage {stage} has"
-                f" {spatial_ratio}"
-            )
+        check_positive(f"arch['channel_ratios'] of stage {stage}", channel_ratio)
         scaled = int(dims * channel_ratio)
         if scaled < 1 or scaled % heads:
             raise ValueError(
@@ -176,8 +160,6 @@ class ScalableViT(PyramidBackbone):
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         check_arch(settings)
-        if not 0.0 <= drop_path_rate < 1.0:
-            raise ValueError(f"drop_path_rate lies in [0, 1), not {drop_path_rate}")
         rates = drop_path_rates(drop_path_rate, settings["depths"])
         widths = [in_channels, *settings["embed_dims"]]
         stages = [

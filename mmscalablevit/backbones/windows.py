@@ -7,7 +7,7 @@ of these attends among its own, real tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -91,6 +91,59 @@ def window_merge(tokens: Tensor, window: Size, size: Size) -> Tensor:
     return x.transpose(2, 3).reshape(-1, height, width, channels)
 
 
+def split_windows(x: Tensor, window: int, shift: int = 0) -> list[tuple[Tensor, Size]]:
+    """Cut a map of any size into windows, those of the same size together.
+
+    Args:
+        x: Map of shape (B, H, W, C).
+        window: Side of a whole window.
+        shift: Where the first whole window begins on both axes.
+
+    Returns:
+        Tokens (N, h*w, C) and the size (h, w) of their windows, for one to nine regions in
+        row-major order: one where the window divides the map, four where it does not.
+    """
+    parts = []
+    for top, height, h in axis_segments(x.shape[1], window, shift):
+        for left, width, w in axis_segments(x.shape[2], window, shift):
+            region = x[:, top : top + height, left : left + width]
+            parts.append((window_partition(region, (h, w)), (h, w)))
+    return parts
+
+
+def join_windows(
+    parts: Iterable[Tensor], size: Size, window: int, shift: int = 0, onto: Tensor | None = None
+) -> Tensor:
+    """Undo :func:`split_windows`.
+
+    Args:
+        parts: Tokens (N, h*w, C) of each region, in the order of :func:`split_windows`.
+        size: Height and width (H, W) of the map.
+        window: Side of a whole window.
+        shift: Where the first whole window begins on both axes.
+        onto: Map (B, H, W, C) to add the tokens to: one pass over the memory less than an
+            addition afterwards.
+
+    Returns:
+        Map of shape (B, H, W, C).
+    """
+    remaining = iter(parts)
+    rows = []
+    for top, height, h in axis_segments(size[0], window, shift):
+        columns = []
+        for left, width, w in axis_segments(size[1], window, shift):
+            tokens = next(remaining)
+            if onto is None:
+                columns.append(window_merge(tokens, (h, w), (height, width)))
+                continue
+            region = onto[:, top : top + height, left : left + width]
+            grid = region.unflatten(2, (-1, w)).unflatten(1, (-1, h))
+            tokens = tokens.reshape(-1, height // h, width // w, h, w, tokens.shape[-1])
+            columns.append((grid + tokens.transpose(2, 3)).flatten(3, 4).flatten(1, 2))
+        rows.append(columns[0] if len(columns) == 1 else torch.cat(columns, dim=2))
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+
+
 def map_windows(
     x: Tensor, window: int, function: Callable[[Tensor, Size], Tensor], shift: int = 0
 ) -> Tensor:
@@ -105,12 +158,5 @@ def map_windows(
     Returns:
         Map of shape (B, H, W, D).
     """
-    rows = []
-    for top, height, h in axis_segments(x.shape[1], window, shift):
-        columns = []
-        for left, width, w in axis_segments(x.shape[2], window, shift):
-            region = x[:, top : top + height, left : left + width]
-            tokens = function(window_partition(region, (h, w)), (h, w))
-            columns.append(window_merge(tokens, (h, w), (height, width)))
-        rows.append(columns[0] if len(columns) == 1 else torch.cat(columns, dim=2))
-    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+    parts = [function(tokens, cut) for tokens, cut in split_windows(x, window, shift)]
+    return join_windows(parts, (x.shape[1], x.shape[2]), window, shift)

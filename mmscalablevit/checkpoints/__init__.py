@@ -1,5 +1,17 @@
 """Reading checkpoints safely, and converting released weights."""
 
-from .loading import CheckpointError, allow_mmengine_checkpoints, load_file, use_safe_loading
+from .loading import (
+    CheckpointError,
+    allow_mmengine_checkpoints,
+    find_state_dict,
+    load_file,
+    use_safe_loading,
+)
 
-__all__ = ["CheckpointError", "allow_mmengine_checkpoints", "load_file", "use_safe_loading"]
+__all__ = [
+    "CheckpointError",
+    "allow_mmengine_checkpoints",
+    "find_state_dict",
+    "load_file",
+    "use_safe_loading",
+]

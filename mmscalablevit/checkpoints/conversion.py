@@ -9,149 +9,173 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmscalablevit.backbones import ScalableViT
-from mmscalablevit.backbones.scalablevit import ARCH_ZOO
 from mmscalablevit.checkpoints.pretrained import summarize
+from mmscalablevit.checkpoints.released import FAMILIES, Family, Shapes, StateDict
 
-StateDict = dict[str, Tensor]
+# Entries of a checkpoint file that hold a state dict; the second of each pair holds the moving
+# average of the same weights.
+STATE_DICT_ENTRIES = (("model", "model_ema"), ("state_dict", "state_dict_ema"))
 
-# Width of the hidden layer in the released classification head.
-HEAD_DIMS = 4096
-
-# Released name -> ours, in the order in which they are tried.
-RENAMES = [
-    (r"^patch_embeds\.(\d+)\.proj\.", r"backbone.stages.\1.patch_embed.projection."),
-    (r"^patch_embeds\.(\d+)\.norm\.", r"backbone.stages.\1.patch_embed.norm."),
-    (r"^pos_block\.(\d+)\.proj\.0\.", r"backbone.stages.\1.peg.conv."),
-    (r"^stages\.(\d+)\.(\d+)\.attn\.lim_func\.", r"backbone.stages.\1.blocks.\2.attn.lim."),
-    (
-        r"^stages\.(\d+)\.(\d+)\.attn\.reduction\.0\.",
-        r"backbone.stages.\1.blocks.\2.attn.reduction.depthwise.",
-    ),
-    (
-        r"^stages\.(\d+)\.(\d+)\.attn\.reduction\.1\.",
-        r"backbone.stages.\1.blocks.\2.attn.reduction.pointwise.",
-    ),
-    (
-        r"^stages\.(\d+)\.(\d+)\.attn\.norm_act\.0\.",
-        r"backbone.stages.\1.blocks.\2.attn.reduction.norm.",
-    ),
-    (r"^stages\.(\d+)\.(\d+)\.mlp\.", r"backbone.stages.\1.blocks.\2.ffn."),
-    (r"^stages\.(\d+)\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
-    (r"^norm\.", r"backbone.norm3."),
-    (r"^head\.0\.", r"head.layers.0.fc."),
-    (r"^head\.1\.", r"head.layers.0.norm."),
-    (r"^head\.3\.", r"head.layers.1.fc."),
-]
+NUM_STAGES = 4  # of all released models
 
 
 class Converted(NamedTuple):
     """A released checkpoint in this package's names.
 
     Attributes:
+        model: Name of the backbone, such as ``'ScalableViT'``.
         arch: Name of the architecture, such as ``'small'``.
         num_classes: Classes of its head.
         state_dict: Weights of the ImageClassifier that our classification configs build.
     """
 
+    model: str
     arch: str
     num_classes: int
     state_dict: StateDict
 
+    @property
+    def title(self) -> str:
+        """The backbone and its architecture, such as ``'ScalableViT-small'``."""
+        return self.model if self.arch == self.model.lower() else f"{self.model}-{self.arch}"
 
-def rename_keys(released: Mapping[str, Tensor]) -> StateDict:
-    """Rename the entries of a released ScalableViT state dict.
 
-    The released SSA keeps separate linear layers for keys and values; here they are one, keys
-    first. Names without a counterpart are kept as they are.
+def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mapping[str, Tensor]:
+    """Find the weights in the contents of a checkpoint file.
+
+    Args:
+        checkpoint: ``{'model': state dict, ...}``, ``{'state_dict': ...}``, each possibly with
+            a moving average in ``'model_ema'`` or ``'state_dict_ema'``; or the bare state dict.
+        ema: Take the moving average. Without, it is taken only if there is nothing else.
+
+    Returns:
+        The state dict.
+
+    Raises:
+        ValueError: There is none, or there are several, or it holds other things than tensors.
     """
+    plain = [name for name, _ in STATE_DICT_ENTRIES if checkpoint.get(name) is not None]
+    averaged = [name for _, name in STATE_DICT_ENTRIES if checkpoint.get(name) is not None]
+    if ema and not averaged:
+        wanted = " or ".join(repr(name) for _, name in STATE_DICT_ENTRIES)
+        raise ValueError(f"the checkpoint holds no moving average: it has no entry {wanted}")
+    names = averaged if ema or not plain else plain
+    if len(names) > 1:
+        raise ValueError(
+            f"the checkpoint holds several state dicts ({', '.join(names)}): keep one of them"
+        )
+    state_dict = checkpoint[names[0]] if names else checkpoint
+    if not isinstance(state_dict, Mapping) or not state_dict:
+        raise ValueError("the checkpoint holds no state dict")
+    others = [
+        key
+        for key, value in state_dict.items()
+        if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
+    if others:
+        raise ValueError(
+            f"not a state dict; these entries are no tensors, or have no name:\n{summarize(others)}"
+        )
+    return state_dict
+
+
+def rename_keys(family: Family, released: Mapping[str, Tensor]) -> StateDict:
+    """Bring released entries into our names and shapes; names that are unknown stay as they are."""
     renamed: StateDict = {}
-    for key, value in released.items():
-        if re.match(r"^stages\.\d+\.\d+\.attn\.v\.", key):
-            continue
-        if re.match(r"^stages\.\d+\.\d+\.attn\.k\.", key):
-            values = released.get(key.replace(".attn.k.", ".attn.v."))
-            key = key.replace(".attn.k.", ".attn.kv.")
-            value = value if values is None else torch.cat([value, values])
-        for pattern, ours in RENAMES:
+    for key, value in family.adapt(released).items():
+        for pattern, ours in family.renames:
             if re.match(pattern, key):
-                key = re.sub(pattern, ours, key)
+                key = re.sub(pattern, ours, key, count=1)
                 break
         renamed[key] = value
     return renamed
 
 
-def expected_shapes(arch: str, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the classifier's entries: backbone with its last norm, and head."""
+def expected_shapes(family: Family, arch: str, num_classes: int) -> Shapes:
+    """Names and shapes of the classifier's entries: backbone and head."""
     with torch.device("meta"):
-        backbone = ScalableViT(arch)
+        backbone = family.backbone(arch)
     shapes = {f"backbone.{key}": tuple(value.shape) for key, value in backbone.state_dict().items()}
-    shapes["head.layers.0.fc.weight"] = (HEAD_DIMS, backbone.embed_dims[-1])
-    for key in ("fc.bias", "norm.weight", "norm.bias"):
-        shapes[f"head.layers.0.{key}"] = (HEAD_DIMS,)
-    shapes["head.layers.1.fc.weight"] = (num_classes, HEAD_DIMS)
-    shapes["head.layers.1.fc.bias"] = (num_classes,)
-    return shapes
+    return shapes | family.head_shapes(backbone.embed_dims[-1], num_classes)
 
 
-def recognize_arch(state_dict: Mapping[str, Tensor]) -> str:
-    """Tell the architecture from the widths of the patch embeddings.
+def stage_widths(family: Family, state_dict: Mapping[str, Tensor]) -> list[int]:
+    """Widths of the stages that have the family's entries; none in another family's state dict."""
+    names = [family.width_entry.format(stage=stage) for stage in range(NUM_STAGES)]
+    entries = [state_dict[name] for name in names if name in state_dict]
+    return [entry.shape[0] if entry.ndim else 0 for entry in entries]
+
+
+def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
+    """Tell the backbone from the entries' names, and its architecture from their shapes.
 
     Raises:
-        ValueError: No released ScalableViT has these widths.
+        ValueError: It is no released backbone, more than one, or of unknown widths.
     """
-    widths: list[int] = []
-    while (weight := state_dict.get(f"patch_embeds.{len(widths)}.proj.weight")) is not None:
-        widths.append(weight.shape[0])
-    for name, arch in ARCH_ZOO.items():
-        if arch["embed_dims"] == widths:
-            return name
-    known = "; ".join(
-        f"{name} {ARCH_ZOO[name]['embed_dims']}" for name in ("small", "base", "large")
-    )
-    if not widths:
-        raise ValueError(
-            "not a released ScalableViT checkpoint: it has no entry"
-            f" patch_embeds.0.proj.weight. Its entries are\n{summarize(state_dict)}"
+    found = {family.name: stage_widths(family, state_dict) for family in FAMILIES}
+    found = {name: widths for name, widths in found.items() if widths}
+    if not found:
+        wanted = "\n".join(
+            f"  {family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES
         )
-    raise ValueError(f"no released ScalableViT has the widths {widths}; known are {known}")
+        raise ValueError(
+            f"not a released checkpoint: it has none of the entries\n{wanted}\nIts entries are\n"
+            f"{summarize(state_dict)}"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"a mixture: it has entries of {' and of '.join(found)}. Convert each checkpoint alone"
+        )
+    (name, widths), *_ = found.items()
+    family = next(family for family in FAMILIES if family.name == name)
+    known: dict[tuple[int, ...], str] = {}
+    for arch, settings in family.zoo.items():  # full names come before short ones
+        known.setdefault(tuple(settings["embed_dims"]), arch)
+    if tuple(widths) not in known:
+        archs = "; ".join(f"{arch} {list(dims)}" for dims, arch in known.items())
+        raise ValueError(f"no released {name} has the widths {widths}; known are {archs}")
+    return family, known[tuple(widths)]
 
 
-def convert(checkpoint: Mapping[str, Any]) -> Converted:
-    """Convert a released ScalableViT checkpoint.
+def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
+    """Convert a released checkpoint of ScalableViT, STViT or LVT.
 
     Args:
-        checkpoint: ``{'model': state dict, ...}``, ``{'state_dict': ...}`` or the bare state
-            dict.
+        checkpoint: Contents of the file; see :func:`select_state_dict`.
+        ema: Take the moving average of the weights, where the file has both.
 
     Returns:
         The weights in this package's names.
 
     Raises:
-        ValueError: It is not a released ScalableViT; the message lists the keys that differ.
+        ValueError: It is not a released checkpoint, or a mixture; the message lists the keys
+            that differ.
     """
-    released = checkpoint.get("model", checkpoint.get("state_dict", checkpoint))
-    if not isinstance(released, Mapping) or not released:
-        raise ValueError("the checkpoint holds no state dict")
-    others = [key for key, value in released.items() if not isinstance(value, Tensor)]
-    if others:
-        raise ValueError(f"not a state dict; these entries are no tensors:\n{summarize(others)}")
-    if any(key.startswith("backbone.") for key in released):
+    released = select_state_dict(checkpoint, ema)
+    if any(key.startswith("backbone.stages.") for key in released):
         raise ValueError(
-            "the checkpoint is in this package's names already ('backbone.'): use it as it is"
+            "the checkpoint is in this package's names already ('backbone.stages.'): use it as"
+            " it is"
         )
-    arch = recognize_arch(released)
-    renamed = rename_keys(released)
-    head = renamed.get("head.layers.1.fc.weight")
-    num_classes = 1000 if head is None else head.shape[0]
-    expected = expected_shapes(arch, num_classes)
+    family, arch = recognize(released)
+    try:
+        renamed = rename_keys(family, released)
+    except RuntimeError as error:  # entries that are to be joined
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"not a released {family.name}: its entries do not fit: {reason}"
+        ) from error
+    head = renamed.get(family.classes_entry)
+    num_classes = 1000 if head is None or not head.ndim else head.shape[0]
+    expected = expected_shapes(family, arch, num_classes)
+    converted = Converted(family.name, arch, num_classes, renamed)
     differences = [f"missing: {key}" for key in expected if key not in renamed]
     differences += [f"unknown: {key}" for key in renamed if key not in expected]
     differences += [
-        f"shape: {key} is {tuple(renamed[key].shape)}, ScalableViT-{arch} has {shape}"
+        f"shape: {key} is {tuple(renamed[key].shape)}, {converted.title} has {shape}"
         for key, shape in expected.items()
         if key in renamed and tuple(renamed[key].shape) != shape
     ]
     if differences:
-        raise ValueError(f"not the released ScalableViT-{arch}:\n{summarize(differences)}")
-    return Converted(arch, num_classes, renamed)
+        raise ValueError(f"not the released {converted.title}:\n{summarize(differences)}")
+    return converted

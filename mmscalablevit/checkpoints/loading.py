@@ -12,7 +12,7 @@ import os
 import pickle
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,11 @@ def _explain(path: Path, reason: str) -> str:
     refused = re.search(r"GLOBAL ([\w.]+\w)", reason)
     if refused or "unrecognized function" in reason or "allowlisted" in reason:
         name = f"'{refused[1]}'" if refused else "code"
+        if name == "'argparse.Namespace'":
+            return (
+                f"checkpoint {path} holds its program's command line (argparse.Namespace), as the"
+                f" released ones do; convert it: tools/convert_checkpoint.py {path} DST"
+            )
         return (
             f"checkpoint {path} asks to run {name}, which is neither a tensor nor part of "
             "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
@@ -169,6 +174,39 @@ def _explain(path: Path, reason: str) -> str:
         f"checkpoint {path} is truncated, damaged or not a PyTorch checkpoint "
         f"({sentence or 'it ends too early'}); copy it again or use an earlier one"
     )
+
+
+def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Find the weights in what :func:`load_file` returned.
+
+    Args:
+        content: ``{'state_dict': weights, ...}``, or the bare weights.
+        path: The file, for the message.
+
+    Returns:
+        The tensors by their names.
+
+    Raises:
+        CheckpointError: There are none.
+    """
+    entries = content if isinstance(content, Mapping) else {}
+    state_dict = entries.get("state_dict", entries)
+    weights = {
+        str(name): value
+        for name, value in (state_dict.items() if isinstance(state_dict, Mapping) else ())
+        if isinstance(value, torch.Tensor)
+    }
+    if not weights and isinstance(entries.get("model"), Mapping):
+        raise CheckpointError(
+            f"checkpoint {path} is a released checkpoint, or of another program: run"
+            f" tools/convert_checkpoint.py {path} DST and use DST"
+        )
+    if not weights:
+        raise CheckpointError(
+            f"checkpoint {path} holds no weights: neither a state dict nor an entry 'state_dict';"
+            " use one that MMEngine or tools/convert_checkpoint.py wrote"
+        )
+    return weights
 
 
 def use_safe_loading() -> None:

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmscalablevit.checkpoints.loading import load_file
+from mmscalablevit.checkpoints.loading import find_state_dict, load_file
 
 # How many names a message lists before it counts the rest.
 LISTED = 12
@@ -36,6 +36,7 @@ def read_state_dict(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The file is missing; the message says how to make it.
+        CheckpointError: It holds no weights, or cannot be read.
     """
     if "://" in checkpoint:
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
@@ -48,9 +49,9 @@ def read_state_dict(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
         )
     else:
         content = load_file(checkpoint, map_location="cpu")
-    state_dict = content.get("state_dict", content)
+    state_dict = find_state_dict(content, checkpoint)
     if prefix is None:
-        return dict(state_dict)
+        return state_dict
     prefix = prefix.rstrip(".") + "."
     return {
         key.removeprefix(prefix): value
@@ -61,7 +62,7 @@ def read_state_dict(checkpoint: str, prefix: str | None) -> dict[str, Tensor]:
 
 def check_pretrained(
     module: nn.Module, checkpoint: str, prefix: str | None, optional: Iterable[str]
-) -> None:
+) -> list[str]:
     """Make sure that a checkpoint fills every entry of a module.
 
     Args:
@@ -69,6 +70,9 @@ def check_pretrained(
         checkpoint: A file, or an address that MMEngine loads from.
         prefix: Prefix of the module's entries in the file, such as ``'backbone.'``.
         optional: Names, or beginnings of names, that the file may lack.
+
+    Returns:
+        Names of the optional entries that it lacks.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -99,12 +103,13 @@ def check_pretrained(
             " the norms of maps that a classifier does not output start anew.",
             logger="current",
         )
+    return fresh
 
 
 def _remedy(checkpoint: str) -> str:
     """What to do about a checkpoint that does not match."""
     keys = read_state_dict(checkpoint, None)
-    if "model" in keys or any(key.startswith("patch_embeds.") for key in keys):
+    if any(key.startswith(("patch_embeds.", "layers.0.", "backbone.0.")) for key in keys):
         return f"It is a released checkpoint: run tools/convert_checkpoint.py {checkpoint} DST."
     if any(key.startswith("backbone.") for key in keys):
         return (

@@ -3,7 +3,9 @@ import torch
 
 from mmscalablevit.backbones.windows import (
     axis_segments,
+    join_windows,
     map_windows,
+    split_windows,
     window_merge,
     window_partition,
 )
@@ -71,6 +73,25 @@ def test_map_windows_puts_every_token_back_and_mixes_within_windows_only(size, s
                 if rows[a] == rows[i] and columns[b] == columns[j]
             ]
             torch.testing.assert_close(sums[:, i, j], torch.stack(members).sum(0))
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("size", [(14, 21), (5, 30), (16, 9), (1, 1)])
+def test_joining_onto_a_map_adds_to_it(size, shift):
+    x, onto = torch.randn(2, *size, 3), torch.randn(2, *size, 3)
+    parts = [tokens for tokens, _ in split_windows(x, 7, shift)]
+    assert torch.equal(join_windows(parts, size, 7, shift), x)
+    assert torch.equal(join_windows(parts, size, 7, shift, onto=onto), onto + x)
+
+
+def test_regions_have_windows_of_one_size_each():
+    parts = split_windows(torch.randn(2, 16, 9, 3), 7)
+    assert [(tuple(tokens.shape), window) for tokens, window in parts] == [
+        ((4, 49, 3), (7, 7)),
+        ((4, 14, 3), (7, 2)),
+        ((2, 14, 3), (2, 7)),
+        ((2, 4, 3), (2, 2)),
+    ]
 
 
 @pytest.mark.parametrize("size", [(14, 21), (28, 14)])

@@ -1,40 +1,108 @@
 import pytest
 import torch
 
-from mmscalablevit import ScalableViT
-from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.checkpoints.conversion import convert, select_state_dict
+from mmscalablevit.checkpoints.released import FAMILIES
 from tests import golden
+
+NAMES = [
+    *(f"{family}_{size}" for family in ("scalablevit", "stvit") for size in ("small", "base")),
+    "scalablevit_large",
+    "stvit_large",
+    "lvt",
+]
+BACKBONES = {family.name.lower(): family for family in FAMILIES}
+
+
+def shapes_alone(name):
+    """The entries of a released model, without values."""
+    with torch.device("meta"):
+        return {key: torch.empty(shape) for key, shape in golden.released_shapes(name).items()}
+
+
+@pytest.fixture(scope="module", params=["scalablevit_small", "stvit_base", "lvt"])
+def released(request):
+    return shapes_alone(request.param)
 
 
 @pytest.fixture(scope="module")
-def released():
+def scalablevit():
     return golden.released_state_dict("scalablevit_small")
 
 
-@pytest.mark.parametrize("arch", ["small", "base", "large"])
-def test_every_released_entry_arrives(arch):
-    shapes = golden.released_shapes(f"scalablevit_{arch}")
-    with torch.device("meta"):
-        state_dict = {key: torch.empty(shape) for key, shape in shapes.items()}
-        backbone = ScalableViT(arch)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_released_entry_arrives(name):
+    state_dict = shapes_alone(name)
+    family, _, arch = name.partition("_")
     converted = convert({"model": state_dict, "epoch": 300})
-    assert (converted.arch, converted.num_classes) == (arch, 1000)
-    elements = sum(value.numel() for value in state_dict.values())
+    assert converted.model == BACKBONES[family].name
+    assert (converted.arch, converted.num_classes) == (arch or "lvt", 1000)
+    dropped = [key for key in state_dict if key.endswith("fold.weights")]
+    assert bool(dropped) == (family == "stvit")
+    elements = sum(value.numel() for key, value in state_dict.items() if key not in dropped)
     assert sum(value.numel() for value in converted.state_dict.values()) == elements
+    with torch.device("meta"):
+        backbone = BACKBONES[family].backbone(converted.arch)
     names = {key for key in converted.state_dict if key.startswith("backbone.")}
     assert names == {f"backbone.{key}" for key in backbone.state_dict()}
 
 
-def test_keys_and_values_are_joined_keys_first(released):
-    state_dict = convert(released).state_dict
+def test_titles():
+    titles = {name: convert(shapes_alone(name)).title for name in NAMES}
+    assert titles["lvt"] == "LVT"
+    assert titles["stvit_large"] == "STViT-large"
+
+
+def test_keys_and_values_are_joined_keys_first(scalablevit):
+    state_dict = convert(scalablevit).state_dict
     joined = state_dict["backbone.stages.0.blocks.1.attn.kv.weight"]
-    assert torch.equal(joined[:80], released["stages.0.1.attn.k.weight"])
-    assert torch.equal(joined[80:], released["stages.0.1.attn.v.weight"])
+    assert torch.equal(joined[:80], scalablevit["stages.0.1.attn.k.weight"])
+    assert torch.equal(joined[80:], scalablevit["stages.0.1.attn.v.weight"])
 
 
-def test_a_head_for_other_classes_is_kept(released):
-    changed = {**released, "head.3.weight": torch.zeros(7, 4096), "head.3.bias": torch.zeros(7)}
-    assert convert({"state_dict": changed}).num_classes == 7
+def test_stvit_keeps_the_statistics_of_its_batch_norms():
+    released = shapes_alone("stvit_small")
+    released["patch_embed.proj.2.running_var"] = torch.rand(32)
+    released["layers.0.downsample.proj.1.num_batches_tracked"] = torch.tensor(7)
+    released["norm.running_mean"] = torch.rand(1024)
+    state_dict = convert(released).state_dict
+    for key, ours in {
+        "patch_embed.proj.2.running_var": "backbone.stages.0.patch_embed.norm0.running_var",
+        "layers.0.downsample.proj.1.num_batches_tracked": (
+            "backbone.stages.1.patch_embed.norm.num_batches_tracked"
+        ),
+        "norm.running_mean": "head.conv.bn.running_mean",
+    }.items():
+        assert torch.equal(state_dict[ours], released[key])
+
+
+CLASSES = {
+    "scalablevit_small": ("head.3", 4096),
+    "stvit_small": ("head", 1024),
+    "lvt": ("head", 256),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_head_for_other_classes_is_kept(name):
+    head, dims = CLASSES[name]
+    changed = {f"{head}.weight": torch.zeros(7, dims), f"{head}.bias": torch.zeros(7)}
+    assert convert({"state_dict": {**shapes_alone(name), **changed}}).num_classes == 7
+
+
+def test_all_ways_to_keep_a_state_dict():
+    plain, averaged = {"a": torch.zeros(1)}, {"a": torch.ones(1)}
+    for name in ("model", "state_dict"):
+        both = {name: plain, f"{name}_ema": averaged, "epoch": 3}
+        assert select_state_dict(both) is plain
+        assert select_state_dict(both, ema=True) is averaged
+        assert select_state_dict({f"{name}_ema": averaged}) is averaged
+        assert select_state_dict({name: plain, f"{name}_ema": None}) is plain
+    assert select_state_dict(plain) is plain
+    with pytest.raises(ValueError, match="no moving average"):
+        select_state_dict({"model": plain}, ema=True)
+    with pytest.raises(ValueError, match=r"several state dicts \(model, state_dict\)"):
+        select_state_dict({"model": plain, "state_dict": averaged})
 
 
 def with_changes(state_dict, remove=(), **add):
@@ -43,21 +111,83 @@ def with_changes(state_dict, remove=(), **add):
 
 
 @pytest.mark.parametrize(
-    ("remove", "add", "words"),
+    ("name", "remove", "add", "words"),
     [
-        (["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
-        (["stages.0.1.attn.v.weight"], {}, ["shape: backbone.stages.0.blocks.1.attn.kv.weight"]),
-        ([], {"extra__weight": torch.zeros(2)}, ["unknown: extra.weight"]),
-        ([], {"norm__weight": torch.zeros(3)}, ["backbone.norm3.weight is (3,)", "(512,)"]),
-        ([], {"patch_embeds__0__proj__weight": torch.zeros(65, 3, 7, 7)}, ["[65, 128, 256, 512]"]),
-        (["patch_embeds.0.proj.weight"], {}, ["patch_embeds.0.proj.weight"]),
+        ("scalablevit_small", ["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
+        (
+            "scalablevit_small",
+            ["stages.0.1.attn.v.weight"],
+            {},
+            ["missing: backbone.stages.0.blocks.1.attn.kv.weight"],
+        ),
+        (
+            "scalablevit_small",
+            [],
+            {"norm__weight": torch.zeros(3)},
+            ["backbone.norm3.weight is (3,)", "(512,)"],
+        ),
+        (
+            "scalablevit_small",
+            [],
+            {"patch_embeds__0__proj__weight": torch.zeros(65, 3, 7, 7)},
+            ["[65, 128, 256, 512]", "small [64, 128, 256, 512]"],
+        ),
+        (
+            "scalablevit_small",
+            ["patch_embeds.0.proj.weight"],
+            {},
+            ["widths [128, 256, 512]"],
+        ),
+        (
+            "stvit_base",
+            ["layers.2.blocks.3.gamma_1"],
+            {},
+            ["STViT-base", "missing: backbone.stages.2.blocks.3.scale1.weight"],
+        ),
+        (
+            "stvit_small",
+            [],
+            {"layers__0__blocks__0__attn__stoken_refine__qkv__weight": torch.zeros(9, 64, 1, 1)},
+            ["backbone.stages.0.blocks.0.attn.qkv.weight is (9, 64)", "(192, 64)"],
+        ),
+        ("lvt", ["backbone.1.1.0.attn.ds.weight"], {}, ["LVT", "attn.atrous_kernel"]),
+        ("lvt", [], {"backbone__0__2__weight": torch.zeros(64)}, ["unknown: backbone.0.2.weight"]),
     ],
 )
-def test_what_differs_is_named(released, remove, add, words):
+def test_what_differs_is_named(name, remove, add, words):
     with pytest.raises(ValueError) as error:
-        convert(with_changes(released, remove, **add))
+        convert(with_changes(shapes_alone(name), remove, **add))
     for word in words:
         assert word in str(error.value)
+
+
+def test_an_unknown_entry_is_named(released):
+    with pytest.raises(ValueError, match=r"unknown: extra\.weight"):
+        convert({**released, "extra.weight": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("scalablevit_small", "stvit_small", ["mixture", "ScalableViT", "STViT"]),
+        ("stvit_small", "lvt", ["mixture", "STViT", "LVT"]),
+        ("stvit_small", "stvit_base", ["STViT"]),
+        ("scalablevit_large", "scalablevit_base", ["ScalableViT"]),
+    ],
+)
+def test_a_mixture_is_refused(first, second, words):
+    one, other = shapes_alone(first), shapes_alone(second)
+    half = {key: one[key] for number, key in enumerate(one) if number < len(one) // 2}
+    rest = {key: other[key] for key in list(other)[len(other) // 2 :]}
+    for mixture in ({**half, **rest}, {**other, **half}):
+        with pytest.raises(ValueError) as error:
+            convert(mixture)
+        assert words[-1] in str(error.value)
+    if "mixture" in words:
+        with pytest.raises(ValueError) as error:
+            convert({**one, **other})
+        for word in words:
+            assert word in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +197,8 @@ def test_what_differs_is_named(released, remove, add, words):
         ({"model": 3}, "no state dict"),
         ({"model": {"a": "text"}}, "no tensors"),
         ({"conv1.weight": torch.zeros(1)}, "conv1.weight"),
-        ({"state_dict": {"backbone.norm3.weight": torch.zeros(1)}}, "already"),
+        ({"conv1.weight": torch.zeros(1)}, r"LVT: backbone\.0\.0\.proj\.weight"),
+        ({"state_dict": {"backbone.stages.0.x": torch.zeros(1)}}, "already"),
     ],
 )
 def test_other_files_are_refused(checkpoint, words):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmscalablevit import ScalableViT
-from mmscalablevit.checkpoints import pretrained
+from mmscalablevit.checkpoints import CheckpointError, pretrained
 
 ARCH = {
     "embed_dims": [16, 16, 32, 32],
@@ -94,7 +94,7 @@ def test_a_wrong_prefix_is_told(weights, prefix):
 def test_a_released_file_is_told_to_be_converted(tmp_path):
     path = tmp_path / "released.pth"
     torch.save({"model": {"patch_embeds.0.proj.weight": torch.zeros(1)}}, path)
-    with pytest.raises(ValueError, match="convert_checkpoint"):
+    with pytest.raises(CheckpointError, match="convert_checkpoint"):
         build(path).init_weights()
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmscalablevit import ScalableViT
+from mmscalablevit import LVT, ScalableViT, STViT
 from mmscalablevit.checkpoints.conversion import convert
 from tests import golden
 
@@ -58,6 +58,34 @@ def test_a_released_file_becomes_one_that_our_models_load(run, released, tmp_pat
     model = ScalableViT("small", out_indices=(0, 1, 2, 3), init_cfg=init_cfg)
     model.init_weights()
     assert torch.equal(model.norm3.weight, expected["backbone.norm3.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "kind", "settings"),
+    [
+        ("stvit_small", "STViT-small", STViT, {"arch": "small", "output_norms": True}),
+        ("lvt", "LVT", LVT, {}),
+    ],
+)
+def test_other_backbones_and_moving_averages(run, name, title, kind, settings, tmp_path):
+    backbone = kind(out_indices=(0, 3), **settings)
+    weights = golden.released_state_dict(name)
+    averaged = {key: value + 1 for key, value in weights.items()}
+    source = tmp_path / f"{name}.pth"
+    torch.save({"state_dict": weights, "state_dict_ema": averaged}, source)
+    done = run(source, tmp_path / "plain.pth")
+    assert f"{title}, 1000 classes" in done.stdout
+    assert "--ema" in done.stdout
+    done = run(source, tmp_path / "ema.pth", "--ema")
+    assert done.returncode == 0 and "--ema" not in done.stdout
+    for file, released in (("plain", weights), ("ema", averaged)):
+        init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / f"{file}.pth")}
+        backbone.init_cfg = {**init_cfg, "prefix": "backbone."}
+        backbone._is_init = False
+        backbone.init_weights()  # it refuses weights that do not fill it
+        for key, value in convert(released).state_dict.items():
+            if key.startswith("backbone."):
+                assert torch.equal(backbone.state_dict()[key.removeprefix("backbone.")], value)
 
 
 def test_an_existing_file_is_replaced_only_by_force(run, released, tmp_path):

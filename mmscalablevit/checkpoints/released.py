@@ -1,0 +1,223 @@
+"""How the authors' released checkpoints name and shape things, model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmscalablevit.backbones import LVT, ScalableViT, STViT, lvt, scalablevit, stvit
+from mmscalablevit.backbones.base import Arch, PyramidBackbone
+
+StateDict = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+Rename = tuple[str, str]  # regular expression at the beginning of a name, and what replaces it
+
+# Width of the hidden layer in the released classification heads.
+SCALABLEVIT_HEAD_DIMS = 4096
+STVIT_HEAD_DIMS = 1024
+
+
+@dataclass(frozen=True)
+class Family:
+    """A backbone with released checkpoints.
+
+    Attributes:
+        name: Name of the backbone.
+        backbone: Its class; called with the name of an architecture.
+        zoo: Its architectures by name; the first name of each is the full one.
+        width_entry: Released name of an entry that each stage has, with ``{stage}`` in it; its
+            first side is the stage's width. No other family has entries of these names.
+        adapt: Brings released entries into our shapes, joins some and drops constant ones.
+        renames: Released names to ours, in the order in which they are tried.
+        head_shapes: Shapes of the head's entries, from the last width and the number of classes.
+        classes_entry: Our name of the entry whose first side is the number of classes.
+    """
+
+    name: str
+    backbone: Callable[[str], PyramidBackbone]
+    zoo: Mapping[str, Arch]
+    width_entry: str
+    adapt: Callable[[Mapping[str, Tensor]], StateDict]
+    renames: Sequence[Rename]
+    head_shapes: Callable[[int, int], Shapes]
+    classes_entry: str
+
+
+def _linear_shapes(name: str, in_dims: int, out_dims: int) -> Shapes:
+    return {f"{name}.weight": (out_dims, in_dims), f"{name}.bias": (out_dims,)}
+
+
+def _norm_shapes(name: str, dims: int) -> Shapes:
+    return {f"{name}.weight": (dims,), f"{name}.bias": (dims,)}
+
+
+def _join_keys_and_values(released: Mapping[str, Tensor]) -> StateDict:
+    """ScalableViT: SSA's linear layers for keys and for values become one, keys first."""
+    adapted: StateDict = {}
+    for name, value in released.items():
+        values_name = name.replace(".attn.k.", ".attn.v.")
+        if values_name != name and values_name in released:
+            joined = torch.cat([value, released[values_name]])
+            adapted[name.replace(".attn.k.", ".attn.kv.")] = joined
+        elif ".attn.v." not in name or name.replace(".attn.v.", ".attn.k.") not in released:
+            adapted[name] = value
+    return adapted
+
+
+def _pointwise_as_linear(value: Tensor) -> Tensor:
+    """A 1x1 convolution's weight as a linear layer's; anything else as it is."""
+    return value.flatten(1) if value.ndim == 4 and value.shape[2:] == (1, 1) else value
+
+
+def _adapt_stvit(released: Mapping[str, Tensor]) -> StateDict:
+    """STViT: 1x1 convolutions and layer scales in our shapes, no constant kernels."""
+    adapted: StateDict = {}
+    for name, value in released.items():
+        if name.endswith((".gamma_1", ".gamma_2")):
+            value = value.flatten()
+        elif name.startswith("layers."):
+            value = _pointwise_as_linear(value)
+        # Shifts by one cell, as kernels of convolutions. Our attention shifts by slicing.
+        if not name.endswith((".attn.unfold.weights", ".attn.fold.weights")):
+            adapted[name] = value
+    return adapted
+
+
+def _adapt_lvt(released: Mapping[str, Tensor]) -> StateDict:
+    """LVT: the FFNs' 1x1 convolutions as linear layers."""
+    return {
+        name: _pointwise_as_linear(value) if ".mlp." in name else value
+        for name, value in released.items()
+    }
+
+
+SCALABLEVIT = Family(
+    name="ScalableViT",
+    backbone=ScalableViT,
+    zoo=scalablevit.ARCH_ZOO,
+    width_entry="patch_embeds.{stage}.proj.weight",
+    adapt=_join_keys_and_values,
+    renames=[
+        (r"patch_embeds\.(\d+)\.proj\.", r"backbone.stages.\1.patch_embed.projection."),
+        (r"patch_embeds\.(\d+)\.norm\.", r"backbone.stages.\1.patch_embed.norm."),
+        (r"pos_block\.(\d+)\.proj\.0\.", r"backbone.stages.\1.peg.conv."),
+        (r"stages\.(\d+)\.(\d+)\.attn\.lim_func\.", r"backbone.stages.\1.blocks.\2.attn.lim."),
+        (
+            r"stages\.(\d+)\.(\d+)\.attn\.reduction\.0\.",
+            r"backbone.stages.\1.blocks.\2.attn.reduction.depthwise.",
+        ),
+        (
+            r"stages\.(\d+)\.(\d+)\.attn\.reduction\.1\.",
+            r"backbone.stages.\1.blocks.\2.attn.reduction.pointwise.",
+        ),
+        (
+            r"stages\.(\d+)\.(\d+)\.attn\.norm_act\.0\.",
+            r"backbone.stages.\1.blocks.\2.attn.reduction.norm.",
+        ),
+        (r"stages\.(\d+)\.(\d+)\.mlp\.", r"backbone.stages.\1.blocks.\2.ffn."),
+        (r"stages\.(\d+)\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
+        (r"norm\.", r"backbone.norm3."),
+        (r"head\.0\.", r"head.layers.0.fc."),
+        (r"head\.1\.", r"head.layers.0.norm."),
+        (r"head\.3\.", r"head.layers.1.fc."),
+    ],
+    head_shapes=lambda dims, classes: {
+        **_linear_shapes("head.layers.0.fc", dims, SCALABLEVIT_HEAD_DIMS),
+        **_norm_shapes("head.layers.0.norm", SCALABLEVIT_HEAD_DIMS),
+        **_linear_shapes("head.layers.1.fc", SCALABLEVIT_HEAD_DIMS, classes),
+    },
+    classes_entry="head.layers.1.fc.weight",
+)
+
+STVIT = Family(
+    name="STViT",
+    backbone=STViT,
+    zoo=stvit.ARCH_ZOO,
+    width_entry="layers.{stage}.blocks.0.pos_embed.conv.weight",
+    adapt=_adapt_stvit,
+    renames=[
+        # Convolution, activation and norm, four times.
+        *(
+            (rf"patch_embed\.proj\.{3 * i + offset}\.", f"backbone.stages.0.patch_embed.{name}{i}.")
+            for i in range(4)
+            for offset, name in ((0, "conv"), (2, "norm"))
+        ),
+        # What leads out of a stage there leads into the next one here.
+        *(
+            (
+                rf"layers\.{i}\.downsample\.proj\.{offset}\.",
+                f"backbone.stages.{i + 1}.patch_embed.{name}.",
+            )
+            for i in range(3)
+            for offset, name in enumerate(("conv", "norm"))
+        ),
+        (r"layers\.(\d+)\.blocks\.(\d+)\.pos_embed\.", r"backbone.stages.\1.blocks.\2.peg."),
+        (r"layers\.(\d+)\.blocks\.(\d+)\.norm1\.norm\.", r"backbone.stages.\1.blocks.\2.norm1."),
+        # Around super tokens the attention is a module of its own; among pixels it is not.
+        (
+            r"layers\.(\d+)\.blocks\.(\d+)\.attn\.stoken_refine\.",
+            r"backbone.stages.\1.blocks.\2.attn.",
+        ),
+        (
+            r"layers\.(\d+)\.blocks\.(\d+)\.mlp2\.conv\.conv\.",
+            r"backbone.stages.\1.blocks.\2.ffn.conv.",
+        ),
+        (r"layers\.(\d+)\.blocks\.(\d+)\.mlp2\.", r"backbone.stages.\1.blocks.\2.ffn."),
+        (
+            r"layers\.(\d+)\.blocks\.(\d+)\.gamma_([12])$",
+            r"backbone.stages.\1.blocks.\2.scale\3.weight",
+        ),
+        (r"layers\.(\d+)\.blocks\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
+        (r"proj\.", r"head.conv.conv."),
+        (r"norm\.", r"head.conv.bn."),
+        (r"head\.", r"head.fc."),
+    ],
+    head_shapes=lambda dims, classes: {
+        "head.conv.conv.weight": (STVIT_HEAD_DIMS, dims, 1, 1),
+        "head.conv.conv.bias": (STVIT_HEAD_DIMS,),
+        **_norm_shapes("head.conv.bn", STVIT_HEAD_DIMS),
+        "head.conv.bn.running_mean": (STVIT_HEAD_DIMS,),
+        "head.conv.bn.running_var": (STVIT_HEAD_DIMS,),
+        "head.conv.bn.num_batches_tracked": (),
+        **_linear_shapes("head.fc", STVIT_HEAD_DIMS, classes),
+    },
+    classes_entry="head.fc.weight",
+)
+
+LVT_FAMILY = Family(
+    name="LVT",
+    backbone=LVT,
+    zoo=lvt.ARCH_ZOO,
+    width_entry="backbone.{stage}.0.proj.weight",
+    adapt=_adapt_lvt,
+    renames=[
+        (r"backbone\.(\d+)\.0\.proj\.", r"backbone.stages.\1.patch_embed.projection."),
+        (r"backbone\.(\d+)\.0\.norm\.", r"backbone.stages.\1.patch_embed.norm."),
+        (r"backbone\.(\d+)\.1\.(\d+)\.attn\.attn\.", r"backbone.stages.\1.blocks.\2.attn.logits."),
+        (r"backbone\.(\d+)\.1\.(\d+)\.attn\.weight\.", r"backbone.stages.\1.blocks.\2.attn.value."),
+        (
+            r"backbone\.(\d+)\.1\.(\d+)\.attn\.sr\.",
+            r"backbone.stages.\1.blocks.\2.attn.reduction.conv.",
+        ),
+        (
+            r"backbone\.(\d+)\.1\.(\d+)\.attn\.norm\.",
+            r"backbone.stages.\1.blocks.\2.attn.reduction.norm.",
+        ),
+        (
+            r"backbone\.(\d+)\.1\.(\d+)\.attn\.ds\.weight$",
+            r"backbone.stages.\1.blocks.\2.attn.atrous_kernel",
+        ),
+        (r"backbone\.(\d+)\.1\.(\d+)\.mlp\.depconv\.", r"backbone.stages.\1.blocks.\2.ffn.conv."),
+        (r"backbone\.(\d+)\.1\.(\d+)\.mlp\.", r"backbone.stages.\1.blocks.\2.ffn."),
+        (r"backbone\.(\d+)\.1\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
+        (r"norm\.", r"backbone.norm3."),
+        (r"head\.", r"head.fc."),
+    ],
+    head_shapes=lambda dims, classes: _linear_shapes("head.fc", dims, classes),
+    classes_entry="head.fc.weight",
+)
+
+FAMILIES = (SCALABLEVIT, STVIT, LVT_FAMILY)
