@@ -48,15 +48,17 @@ def test_counts_equal_those_of_the_released_models(size):
 
 def test_metafile_is_true():
     index = yaml.safe_load((FOLDER / "scalablevit" / "metafile.yml").read_text())
-    assert [model["Name"] for model in index["Models"]] == [
-        f"scalablevit-{size}_8xb128_in1k" for size in SIZES
-    ]
-    for size, model in zip(SIZES, index["Models"], strict=True):
+    models = {model["Name"]: model for model in index["Models"]}
+    leaves = {path.stem for path in (FOLDER / "scalablevit").glob("*.py")}
+    assert set(models) == leaves
+    for size in SIZES:
+        model = models[f"scalablevit-{size}_8xb128_in1k"]
         assert (ROOT / model["Config"]).is_file()
         counts = count_complexity(build(load(size)), (224, 224))
         assert model["Metadata"]["Parameters"] == counts.parameters
         assert model["Metadata"]["FLOPs"] == counts.paper_macs
         assert model["Metadata"]["FLOPs (everything counted)"] == counts.total_macs
+        assert model["Published"]["FLOPs (G)"] == PRINTED_FLOPS[size]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -21,6 +21,9 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     tiny_data.write_imagenet(home / "data/imagenet")
     tiny_data.write_coco(home / "data/coco", coco)
+    panoptic = pytest.importorskip("mmdet.datasets").CocoPanopticDataset.METAINFO
+    stuff = panoptic["stuff_classes"]
+    tiny_data.write_coco_panoptic(home / "data/coco", panoptic["thing_classes"], stuff)
     tiny_data.write_ade20k(home / "data/ade/ADEChallengeData2016")
     prepare_digits(home / "data/digits", num_train=4, num_val=2)
     dense = ("detection", "segmentation")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -22,8 +23,12 @@ CONFIGS = sorted(
     path for path in (ROOT / "configs").glob("*/*/*.py") if path.parent.name != "_base_"
 )
 
-# Released models by the letter in the names of the checkpoints that the configs start from.
-RELEASED = {"s": "scalablevit_small", "b": "scalablevit_base", "l": "scalablevit_large"}
+# Released models by the names of the checkpoints that the configs start from.
+RELEASED = {
+    f"{model}-{arch[0]}_in1k.pth": f"{model}_{arch}"
+    for model in ("scalablevit", "stvit")
+    for arch in ("small", "base", "large")
+} | {"lvt_in1k.pth": "lvt"}
 
 # The shortest side that a config names is brought to between this and twice as much.
 SIDE = 64
@@ -39,8 +44,9 @@ def config_id(path: Path) -> str:
 def load_reduced(path: Path, work_dir: Path) -> Config:
     """Read a config and reduce what makes its training long.
 
-    Reduced are the sizes of images and batches, the number of images and of iterations; there
-    are no worker processes. Everything else is as the file says.
+    Reduced are the sizes of images and batches, the number of images and of iterations, and the
+    depth of an architecture that the file spells out; there are no worker processes. Everything
+    else is as the file says.
     """
     cfg = Config.fromfile(path)
     cfg.work_dir = str(work_dir)
@@ -52,6 +58,7 @@ def load_reduced(path: Path, work_dir: Path) -> Config:
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         reduce_loader(cfg[name])
     reduce_schedule(cfg)
+    reduce_depth(cfg)
     amp.fit_to_device(cfg)
     place_pretrained_weights(cfg)
     return cfg
@@ -107,24 +114,46 @@ def reduce_schedule(cfg: Config) -> None:
         cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = hooks.checkpoint.interval = 2
 
 
+def reduce_depth(cfg: Config) -> None:
+    """Leave two blocks a stage of an architecture that is not one of the released models.
+
+    So the variants of a model, of which there are many, take little time, and still each of their
+    blocks' attentions is there.
+    """
+    arch = cfg.model.backbone.get("arch")
+    if isinstance(arch, dict):
+        arch.depths = [min(2, depth) for depth in arch.depths]
+
+
 def pretrained_path(cfg: Config) -> Path | None:
-    """The checkpoint of a classifier that a config's backbone starts from, if it does."""
+    """The checkpoint of a classifier that a config's model or backbone starts from, if it does."""
     init_cfgs = cfg.model.backbone.get("init_cfg") or []
     for init_cfg in init_cfgs if isinstance(init_cfgs, list) else [init_cfgs]:
         if init_cfg.type == "Pretrained":
             return Path(init_cfg.checkpoint)
-    return None
+    return Path(cfg.load_from) if cfg.get("load_from") else None
 
 
 def place_pretrained_weights(cfg: Config) -> None:
-    """Make the checkpoint that a config starts from, out of one in the authors' names."""
+    """Make the checkpoint that a config starts from.
+
+    A released model's is one in the authors' names, converted; a variant's is what the classifier
+    of the same arch starts from, in the place where its training would leave a checkpoint.
+    """
     path = pretrained_path(cfg)
     if path is None or path.exists():
         return
-    size = path.name.removeprefix("scalablevit-").removesuffix("_in1k.pth")
-    path.parent.mkdir(exist_ok=True)
-    converted = convert({"model": golden.released_state_dict(RELEASED[size])})
-    torch.save({"state_dict": converted.state_dict}, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.parent.name == "work_dirs":
+        folder = ROOT / "configs/classification/scalablevit"
+        classifier = Config.fromfile(folder / f"{path.parent.name}.py")
+        reduce_depth(classifier)
+        backbone = MODELS.build(classifier.model.backbone)
+        state_dict = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    else:
+        released = golden.released_state_dict(RELEASED[path.name])
+        state_dict = convert({"model": released}).state_dict
+    torch.save({"state_dict": state_dict}, path)
 
 
 def detect_without_threshold(cfg: Config) -> None:

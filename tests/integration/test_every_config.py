@@ -40,6 +40,8 @@ def metric_names(cfg: Config) -> set[str]:
         kind = type_name(evaluator)
         if kind == "Accuracy":
             names |= {f"accuracy/top{k}" for k in evaluator.topk}
+        elif kind == "PanopticQuality":
+            names |= {f"coco_panoptic/PQ{part}" for part in ("", "_th", "_st")}
         else:
             wanted = evaluator[NAMES_ARGUMENT[kind]]
             wanted = [wanted] if isinstance(wanted, str) else wanted
@@ -73,7 +75,8 @@ def test_config(path: Path, at_home: Path, tmp_path: Path) -> None:
     parts = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in watch.changed} == parts
     if watch.not_from_file is not None:
-        assert all(name.startswith(FRESH_NORMS) for name in watch.not_from_file)
+        fresh = FRESH_NORMS if model.backbone.classifier_norm else ("backbone.norm",)
+        assert all(name.startswith(fresh) for name in watch.not_from_file)
     # In one process there is nothing to synchronize: the Runner takes plain batch norm.
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 

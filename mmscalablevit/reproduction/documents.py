@@ -1,0 +1,307 @@
+"""The tables of the READMEs and the metafiles, written from the published figures and counts.
+
+In a README a table stands between ``<!-- table: KEY -->`` and ``<!-- end -->``; KEY is that of a
+published table, whose rows in the README's folder are shown, or ``models`` for all models. Of a
+metafile everything from ``Models:`` on is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from mmengine.config import Config
+
+from mmscalablevit.analysis import Complexity
+from mmscalablevit.engine.config import load_config
+from mmscalablevit.engine.errors import UsageError
+
+from .counting import Counter, default_size
+from .plan import Schedule, read_schedule
+from .published import ROOT, Row, Run, Table, load_tables
+from .tables import format_flops, format_params, markdown
+
+FOLDERS = tuple(
+    ROOT / "configs" / task / "scalablevit"
+    for task in ("classification", "detection", "segmentation")
+)
+# Tables of the models themselves, in contrast to those of their variants, by the task's name.
+MODELS = {
+    "2": "ImageNet-1K",
+    "3-retinanet": "COCO, RetinaNet",
+    "3-mask-rcnn": "COCO, Mask R-CNN",
+    "4-semantic-fpn": "ADE20K, Semantic FPN",
+    "4-upernet": "ADE20K, UperNet",
+}
+_REGION = re.compile(r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+_MODELS_KEY = "\nModels:\n"
+
+# Task, data set and name that metafiles have for a metric, by its key in the logs.
+_METRICS = {
+    "accuracy/top1": ("Image Classification", "ImageNet-1k", "Top 1 Accuracy"),
+    "coco/bbox_mAP": ("Object Detection", "COCO", "box AP"),
+    "coco/bbox_mAP_50": ("Object Detection", "COCO", "box AP50"),
+    "coco/bbox_mAP_75": ("Object Detection", "COCO", "box AP75"),
+    "coco/bbox_mAP_s": ("Object Detection", "COCO", "box APs"),
+    "coco/bbox_mAP_m": ("Object Detection", "COCO", "box APm"),
+    "coco/bbox_mAP_l": ("Object Detection", "COCO", "box APl"),
+    "coco/segm_mAP": ("Instance Segmentation", "COCO", "mask AP"),
+    "coco/segm_mAP_50": ("Instance Segmentation", "COCO", "mask AP50"),
+    "coco/segm_mAP_75": ("Instance Segmentation", "COCO", "mask AP75"),
+    "mIoU": ("Semantic Segmentation", "ADE20K", "mIoU"),
+}
+_MULTI_SCALE = "mIoU(ms+flip)"
+# What READMEs show of these, and under which title.
+_HEADLINES = {
+    "Top 1 Accuracy": "top-1",
+    "box AP": "box AP",
+    "mask AP": "mask AP",
+    "mIoU": "mIoU",
+    _MULTI_SCALE: "mIoU (multi-scale, flip)",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A training run of a row.
+
+    Attributes:
+        table: The row's table.
+        row: The row.
+        run: The run.
+        cfg: The run's config.
+        schedule: Its length and GPUs.
+        size: Height and width of the image that its model is counted on.
+        complexity: The counts.
+        same_model: Whether this is the model that the row gives the parameters and FLOPs of.
+    """
+
+    table: Table
+    row: Row
+    run: Run
+    cfg: Config
+    schedule: Schedule
+    size: tuple[int, int]
+    complexity: Complexity
+    same_model: bool
+
+    @property
+    def published(self) -> dict[str, float]:
+        """Published parameters and FLOPs of this model."""
+        if not self.same_model:
+            return {}
+        return {
+            key: self.row.published[key] for key in ("params", "flops") if key in self.row.published
+        }
+
+    @property
+    def columns(self) -> list[str]:
+        """The row's columns that this run is behind."""
+        tested = [column for test in self.run.tests for column in test.metrics]
+        return [*self.published, *self.run.metrics, *tested]
+
+    def results(self) -> list[tuple[str, str, str, float]]:
+        """Task, data set, metric and value of the published results."""
+        named = [(column, _METRICS[metric.key]) for column, metric in self.run.metrics.items()]
+        for test in self.run.tests:
+            for column, metric in test.metrics.items():
+                task, dataset, name = _METRICS[metric.key]
+                named.append((column, (task, dataset, _MULTI_SCALE if name == "mIoU" else name)))
+        published = self.row.published
+        return [(*names, published[column]) for column, names in named if column in published]
+
+    def headlines(self) -> dict[str, float]:
+        """The results that READMEs show, by their titles."""
+        return {_HEADLINES[name]: value for *_, name, value in self.results() if name in _HEADLINES}
+
+
+def outdated(counter: Counter, progress: Callable[[], object] = lambda: None) -> dict[Path, str]:
+    """Write all documents anew.
+
+    Args:
+        counter: Counts the models.
+        progress: Called after each model that has been counted.
+
+    Returns:
+        The new texts of the files that have another.
+
+    Raises:
+        UsageError: A table that a README names does not exist.
+    """
+    entries = _read_entries(counter, progress)
+    new = {}
+    for folder in (ROOT, *FOLDERS):
+        path = folder / "README.md"
+        new[path] = fill_regions(path.read_text(encoding="utf-8"), folder, entries)
+    for folder in FOLDERS:
+        path = folder / "metafile.yml"
+        own = _homes(entry for entry in entries if entry.run.config.parent == folder)
+        new[path] = fill_metafile(path.read_text(encoding="utf-8"), own)
+    return {path: text for path, text in new.items() if text != path.read_text(encoding="utf-8")}
+
+
+def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
+    """Write the tables of a README.
+
+    Args:
+        text: The README.
+        folder: Its folder.
+        entries: All runs.
+
+    Raises:
+        UsageError: It names a table that does not exist.
+    """
+    keys = dict.fromkeys(entry.table.key for entry in entries)
+
+    def fill(match: re.Match[str]) -> str:
+        key = match[2]
+        if key == "models":
+            return match[1] + models_table(entries, folder) + "\n" + match[3]
+        if key not in keys:
+            raise UsageError(f"{folder / 'README.md'}: no table {key}; there are {', '.join(keys)}")
+        chosen = [e for e in entries if e.table.key == key and e.run.config.parent == folder]
+        return match[1] + rows_table(chosen) + "\n" + match[3]
+
+    return _REGION.sub(fill, text)
+
+
+def rows_table(entries: list[Entry]) -> str:
+    """Lay runs of one table out, schedule by schedule, with the counts beside the print."""
+    entries = sorted(entries, key=lambda entry: entry.schedule.length)  # keeps the order of rows
+    schedules = len({entry.schedule for entry in entries}) > 1
+    print_known = any(entry.published for entry in entries)
+    titles = list(dict.fromkeys(title for entry in entries for title in entry.headlines()))
+    published = ["published"] if print_known else []
+    header = ["model", "params (M)", *published, "FLOPs (G)", *published, *titles, "config"]
+    if schedules:
+        header.insert(1, "schedule")
+    lines = []
+    for entry in entries:
+        line = [entry.row.name, *([_schedule(entry)] if schedules else [])]
+        for key, counted in _counted(entry).items():
+            line += [counted, *([str(entry.published.get(key, ""))] if print_known else [])]
+        headlines = entry.headlines()
+        line += [str(headlines.get(title, "")) for title in titles]
+        lines.append([*line, f"[config]({entry.run.config.name})"])
+    left = {i for i, title in enumerate(header) if title in ("model", "schedule", "config")}
+    return markdown(header, lines, left)
+
+
+def models_table(entries: list[Entry], folder: Path) -> str:
+    """Lay all models out, without variants; links are relative to a folder."""
+    lines = []
+    for key, task in MODELS.items():
+        chosen = [entry for entry in entries if entry.table.key == key]
+        for i, entry in enumerate(sorted(chosen, key=lambda entry: entry.schedule.length)):
+            config = entry.run.config.relative_to(folder).as_posix()
+            name = entry.row.name
+            if len({other.schedule for other in chosen}) > 1:
+                name += f", {_schedule(entry)}"
+            results = ", ".join(f"{value} {title}" for title, value in entry.headlines().items())
+            link = f"[{task}]({Path(config).parent.as_posix()})" if i == 0 else ""
+            lines.append([link, f"[{name}]({config})", *_counted(entry).values(), results])
+    return markdown(["task", "config", "params (M)", "FLOPs (G)", "published"], lines, {0, 1, 4})
+
+
+def fill_metafile(text: str, entries: list[Entry]) -> str:
+    """Write the models of a metafile below what it says of its collection.
+
+    Args:
+        text: The metafile.
+        entries: The runs to list.
+    """
+    header, _, _ = text.partition(_MODELS_KEY)
+    collection = yaml.safe_load(header)["Collections"][0]
+    models = [_yaml([_model(entry, collection)]) for entry in entries]
+    return header + _MODELS_KEY + "\n".join(models)
+
+
+def _model(entry: Entry, collection: dict[str, Any]) -> dict[str, Any]:
+    schedule, complexity = entry.schedule, entry.complexity
+    results: dict[tuple[str, str], dict[str, float]] = {}
+    for task, dataset, name, value in entry.results():
+        results.setdefault((task, dataset), {})[name] = value
+    units = {"params": "Parameters (M)", "flops": "FLOPs (G)"}
+    notes = [entry.row.notes[column] for column in entry.columns if column in entry.row.notes]
+    return {
+        "Name": entry.run.config.stem,
+        "In Collection": collection["Name"],
+        "Config": entry.run.config.relative_to(ROOT).as_posix(),
+        "Metadata": {
+            "Training Data": collection["Metadata"]["Training Data"],
+            "Epochs" if schedule.by_epoch else "Iterations": schedule.length,
+            "Batch Size": schedule.gpus * schedule.batch_size,
+            "Training Resources": f"{schedule.gpus} GPUs",
+            "Input Size": list(entry.size),
+            "Parameters": complexity.parameters,
+            "FLOPs": complexity.paper_macs,
+            "FLOPs (everything counted)": complexity.total_macs,
+        },
+        "Published": {
+            "Source": entry.table.source,
+            "Row": entry.row.name,
+            **{units[key]: value for key, value in entry.published.items()},
+            **({"Notes": notes} if notes else {}),
+        },
+        "Results": [
+            {"Task": task, "Dataset": dataset, "Metrics": metrics}
+            for (task, dataset), metrics in results.items()
+        ],
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists, as OpenMMLab's metafiles do."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _yaml(value: Any) -> str:
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return "".join(f"  {line}" for line in text.splitlines(keepends=True))
+
+
+def _counted(entry: Entry) -> dict[str, str]:
+    complexity = entry.complexity
+    return {
+        "params": format_params(complexity.parameters),
+        "flops": format_flops(complexity.paper_macs),
+    }
+
+
+def _schedule(entry: Entry) -> str:
+    """A schedule as papers on detection name it: in multiples of 12 epochs."""
+    schedule = entry.schedule
+    if schedule.by_epoch and schedule.length % 12 == 0:
+        return f"{schedule.length // 12}x"
+    return f"{schedule.length} {schedule.unit}s"
+
+
+def _homes(entries: Iterable[Entry]) -> list[Entry]:
+    """One entry a config: of the first row that gives its model's size, or of the first at all."""
+    homes: dict[Path, Entry] = {}
+    for entry in entries:
+        known = homes.setdefault(entry.run.config, entry)
+        if entry.published and not known.published:
+            homes[entry.run.config] = entry
+    return list(homes.values())
+
+
+def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entry]:
+    entries: list[Entry] = []
+    for table in load_tables().values():
+        for row in table.rows:
+            for run in row.runs:
+                cfg = load_config(str(run.config))
+                same = run is row.runs[0] or cfg.model == entries[-1].cfg.model
+                size = table.input_size if same else default_size(cfg)
+                complexity = counter.count_config(run.config, size)
+                schedule = read_schedule(run.config, cfg)
+                entries.append(Entry(table, row, run, cfg, schedule, size, complexity, same))
+                progress()
+    return entries

@@ -1,0 +1,112 @@
+"""Tables, configs and work directories as runs leave them, made without running anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from mmengine.config import Config
+
+CONFIG = """
+model = dict(type="Classifier", backbone=dict(type="Net", {init_cfg}))
+train_dataloader = dict(batch_size={batch})
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=0.1, betas=(0.9, 0.999)))
+train_cfg = dict({length})
+auto_scale_lr = dict(base_batch_size={total})
+"""
+
+PRETRAINED = 'init_cfg=dict(type="Pretrained", checkpoint="{}", prefix="backbone.")'
+
+
+def write_config(
+    path: Path, length: str, batch: int = 4, total: int = 8, released: str | None = None
+) -> None:
+    """Write a config that plans can be made with."""
+    init_cfg = PRETRAINED.format(released) if released else ""
+    path.write_text(CONFIG.format(init_cfg=init_cfg, batch=batch, total=total, length=length))
+
+
+def write_tables(root: Path, released: str = "released.pth") -> Path:
+    """Write tables with a classifier, a segmentor that starts from it, and a peer."""
+    write_config(root / "cls.py", "max_epochs=4, val_interval=2")
+    write_config(root / "seg.py", 'type="IterBasedTrainLoop", max_iters=20', released=released)
+    segmentor = {
+        "config": "seg.py",
+        "needs": "cls.py",
+        "metrics": {"miou": {"key": "mIoU"}},
+        "tests": [
+            {
+                "name": "tta",
+                "arguments": ["--tta", "--cfg-options", "a='b c'"],
+                "metrics": {"miou_ms": {"key": "mIoU", "scale": 100}},
+            }
+        ],
+    }
+    rows: list[dict[str, Any]] = [
+        {"name": "Peer", "missing": "nobody has it", "published": {"top1": 70, "miou": 40}},
+        {"name": "Segmentor", "published": {"miou": 50.5}, "runs": [segmentor]},
+        {
+            "name": "Classifier",
+            "published": {"top1": 80},
+            "runs": [{"config": "cls.py", "metrics": {"top1": {"key": "accuracy/top1"}}}],
+        },
+    ]
+    columns = {
+        "params": {"title": "Params", "unit": "M"},
+        "top1": {"title": "Top-1", "unit": "%"},
+        "miou": {"title": "mIoU", "unit": "%"},
+        "miou_ms": {"title": "mIoU, multi-scale", "unit": "%"},
+    }
+    both = {"title": "Both", "source": "Made up", "input_size": [8, 8], "columns": columns}
+    dense = {**both, "title": "Dense", "rows": rows[1:2]}
+    path = root / "tables.yml"
+    path.write_text(
+        yaml.safe_dump(
+            {"tables": {"both": {**both, "rows": rows}, "dense": dense}}, sort_keys=False
+        )
+    )
+    return path
+
+
+def write_start(
+    work_dir: Path, config: Path, records: list[dict[str, Any]], time: str = "20260101_000000"
+) -> Path:
+    """Write what a start of a run logs, with its config as MMEngine dumps it."""
+    start = work_dir / time
+    (start / "vis_data").mkdir(parents=True)
+    lines = [json.dumps(record) + "\n" for record in records]
+    (start / "vis_data" / "scalars.json").write_text("".join(lines))
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({"work_dir": str(work_dir), "launcher": "pytorch", "resume": True})
+    cfg.dump(start / "vis_data" / "config.py")
+    return start
+
+
+def train_records(first: int, last: int, step: int = 1, per_epoch: int | None = None) -> list[dict]:
+    """Training records whose loss is the iteration divided by 100."""
+    return [
+        {
+            "lr": 0.1,
+            "loss": iteration / 100,
+            **({"epoch": (iteration - 1) // per_epoch + 1} if per_epoch else {}),
+            "iter": iteration,
+            "step": iteration,
+        }
+        for iteration in range(first, last + 1, step)
+    ]
+
+
+def write_checkpoint(path: Path, cfg: str = "") -> None:
+    """Write a small checkpoint of the kind that MMEngine saves."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"meta": {"cfg": cfg}, "state_dict": {"weight": torch.zeros(3)}}, path)
+
+
+def write_metrics(path: Path, checkpoint: str, **metrics: float) -> None:
+    """Write the metrics.json of a test."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"config": "seg.py", "checkpoint": checkpoint, "metrics": metrics}
+    path.write_text(json.dumps(content))

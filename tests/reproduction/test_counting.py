@@ -1,0 +1,253 @@
+"""Counts of the tables' models: of peers against other papers' and projects' own figures."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmscalablevit.analysis import Complexity, count_complexity
+from mmscalablevit.engine import UsageError
+from mmscalablevit.reproduction.counting import (
+    Count,
+    Counter,
+    differs,
+    prints_as,
+    tables_of_configs,
+)
+from mmscalablevit.reproduction.peers import build_peer, own_size
+from mmscalablevit.reproduction.published import Column, Row, Table, load_tables, select_tables
+from mmscalablevit.reproduction.tables import count_table
+
+ROOT = Path(__file__).parents[2]
+CLASSIFIER = ROOT / "configs/classification/scalablevit/scalablevit-small_8xb128_in1k.py"
+SEGMENTOR = ROOT / "configs/segmentation/scalablevit/scalablevit-s_fpn_4xb4-80k_ade20k-512x512.py"
+DETECTOR = ROOT / "configs/detection/scalablevit/retinanet_scalablevit-s_fpn_1x_coco.py"
+DIGITS = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
+
+
+@pytest.mark.parametrize(
+    ("counted", "printed", "same"),
+    [
+        (28.51, 29, True),
+        (28.29, 29, False),
+        (81.88, 81, True),  # cut off
+        (82.0, 81, False),
+        (4.15, 4.2, True),
+        (4.09, 4.2, False),
+        (15.96, 16.0, True),
+        (15.94, 16.0, False),
+    ],
+)
+def test_a_print_is_a_count_rounded_or_cut_off(counted: float, printed: float, same: bool) -> None:
+    assert prints_as(counted, printed) is same
+
+
+def test_a_difference_is_over_one_per_cent_and_no_rounding() -> None:
+    assert not differs(81.88, 81)  # 1.1 %, cut off
+    assert not differs(236.4, 238)  # 0.7 %
+    assert differs(28.29, 29)
+    assert differs(109.29, 104)
+
+
+# Parameters in M and multiply-accumulates in G, attention's products counted, as their own papers
+# or timm print them.
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [
+        ("deit-s", 22.05, 4.6),
+        ("efficientnet-b4", 19.34, 4.39),  # torchvision's count at 380
+        ("pvt-s", 24.49, 3.8),
+        ("swin-t", 28.29, 4.5),
+        ("t2t-vit-14", 21.5, 6.1),  # T2T-ViT_t-14
+        ("tnt-s", 23.8, 5.2),
+        ("tnt-b", 65.4, 14.1),
+        ("twins-svt-s", 24.06, 2.9),
+    ],
+)
+def test_classifiers_are_the_known_ones(name: str, params: float, macs: float) -> None:
+    model = build_peer(name, Config.fromfile(CLASSIFIER))
+    counts = count_complexity(model, own_size(name) or (224, 224))
+    assert counts.parameters / 1e6 == pytest.approx(params, rel=0.003)
+    assert counts.total_macs / 1e9 == pytest.approx(macs, rel=0.01)
+
+
+# As PVT, Swin and Twins print their backbones in these models.
+@pytest.mark.parametrize(
+    ("name", "config", "params"),
+    [("resnet50", DETECTOR, 37.7), ("pvt-s", SEGMENTOR, 28.2), ("swin-t", DETECTOR, 38.5)],
+)
+def test_backbones_stand_in_our_detectors_and_segmentors(
+    name: str, config: Path, params: float
+) -> None:
+    model = build_peer(name, Config.fromfile(config))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(params, rel=0.01)
+
+
+def test_unknown_peers_are_named() -> None:
+    with pytest.raises(UsageError, match="no peer tnt-s for this task; there are pvt-l, pvt-m"):
+        build_peer("tnt-s", Config.fromfile(SEGMENTOR))
+    with pytest.raises(UsageError, match="no peer swin-x for this task; there are deit-b"):
+        build_peer("swin-x", Config.fromfile(CLASSIFIER))
+
+
+def test_configs_are_found_in_the_tables() -> None:
+    tables = load_tables()
+    found = tables_of_configs(tables.values(), [SEGMENTOR])
+    assert [(table.key, [row.name for row in table.rows]) for table in found] == [
+        ("4-semantic-fpn", ["ScalableViT-S"]),
+        ("7", ["ScalableViT-S with LIM"]),
+    ]
+    (alone,) = tables_of_configs(tables.values(), [DIGITS])
+    assert alone.input_size == (224, 224)
+    count = Counter().count_row(alone, alone.rows[0])
+    assert count is not None and 2e6 < count.complexity.parameters < 4e6
+    with pytest.raises(UsageError, match="does not exist"):
+        tables_of_configs(tables.values(), [ROOT / "configs/nothing.py"])
+
+
+KEYS = [pytest.param(key, marks=() if key == "7" else pytest.mark.slow) for key in load_tables()]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_difference_has_its_reason(key: str, counter: Counter) -> None:
+    table, unexplained = load_tables()[key], {}
+    for row in table.rows:
+        count = counter.count_row(table, row)
+        assert (count is None) is bool(row.missing)
+        if count is None:
+            continue
+        if columns := count.unexplained():
+            unexplained[row.name] = columns
+        # A note with a reason that can be counted must hold.
+        published, notes = row.published, row.notes
+        if "attention's two products too" in notes.get("flops", ""):
+            assert abs(count.everything / published["flops"] - 1) < 0.01, row.name
+        if "ImageNet head" in notes.get("params", ""):
+            width = {"B": 768, "L": 1024}[row.name[-1]]
+            head = 1000 * (width + 1) / 1e6
+            assert not differs(count.figures["params"] + head, published["params"]), row.name
+    assert not unexplained
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "size", "without_zeros"),
+    [
+        ("4-semantic-fpn", "Twins-SVT-S", (512, 2048), 144.4),
+        ("4-semantic-fpn", "Twins-SVT-B", (512, 2048), 260.9),
+        ("3-mask-rcnn", "Twins-SVT-B", (800, 1280), 341.1),
+    ],
+)
+def test_what_the_zeros_in_windows_make_is_as_noted(
+    key: str, name: str, size: tuple[int, int], without_zeros: float
+) -> None:
+    table = load_tables()[key]
+    row = next(row for row in table.rows if row.name == name)
+    assert f"it is {without_zeros} G" in row.notes["flops"]
+    widths, depths = {
+        "S": ((64, 128, 256, 512), (2, 2, 10, 4)),
+        "B": ((96, 192, 384, 768), (2, 2, 18, 2)),
+    }[name[-1]]
+    zeros = 0
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        height, breadth = (side // 2 ** (2 + stage) for side in size)
+        whole = -(-height // 7) * 7 * (-(-breadth // 7) * 7)
+        # every second block attends in windows; qkv runs on the filled map
+        zeros += depth // 2 * (whole - height * breadth) * 3 * width**2
+    count = Counter().count_row(table, row)
+    assert count is not None
+    assert count.figures["flops"] - zeros / 1e9 == pytest.approx(without_zeros, abs=0.05)
+
+
+def make_row(name: str, published: dict[str, float], **settings: object) -> Row:
+    fields = {"group": "", "notes": {}, "peer": None, "missing": None, "runs": ()}
+    return Row(name=name, published=published, **{**fields, **settings})  # type: ignore[arg-type]
+
+
+def test_the_table_shows_differences_and_reasons() -> None:
+    rows = (
+        make_row("Exact", {"params": 30, "flops": 4.0}),
+        make_row("Cut", {"params": 29}),
+        make_row("Noted", {"params": 25, "flops": 3.0}, notes={"flops": "why", "params": "so"}),
+        make_row("Open", {"flops": 3.0}),
+        make_row("Lost", {"params": 7}, missing="nobody has it"),
+    )
+    columns = {"params": Column("Params", "M"), "flops": Column("FLOPs", "G")}
+    table = Table("1", "Title", "Source", (224, 224), columns, rows)
+    counts: dict[str, Count | None] = {
+        row.name: Count(row, (224, 224), Complexity(30_000_000, {"mm": 4_000_000_000}))
+        for row in rows[:4]
+    }
+    cut = Complexity(29_900_000, {"mm": 1_000_000_000, "bmm": 3_500_000_000})
+    counts["Cut"] = Count(rows[1], (380, 380), cut)
+    text = count_table(table, {**counts, "Lost": None})
+    cells = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    }
+    assert cells["Exact"] == ["30.00", "30", "+0.0", "4.00", "4.0", "+0.0", "4.00", "+0.0"]
+    assert cells["Cut at 380x380"] == ["29.90", "29", "+3.1 [r]", "1.00", "", "", "4.50", ""]
+    assert cells["Noted"][2:6] == ["+20.0 [1]", "4.00", "3.0", "+33.3 [2]"]
+    assert cells["Open"][5] == "+33.3 [!]"
+    assert cells["Lost"] == ["", "7", "", "", "", "", "", ""]
+    assert "- [1] so\n- [2] why\n- [!] nothing says why" in text
+    assert "- not counted: Lost: nobody has it" in text
+
+
+def run_tool(*arguments: str | Path) -> None:
+    """Run the tool within this process."""
+    runpy.run_path(str(ROOT / "tools/reproduce.py"))["main"]([str(part) for part in arguments])
+
+
+def test_count_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_tool("count", "7", DIGITS, "--out", tmp_path / "counts.md")
+    text = (tmp_path / "counts.md").read_text()
+    assert "| ScalableViT-S with LIM " in text and "| 172.7 |   174 | -0.7 |" in text.replace(
+        "    ", ""
+    )
+    assert f"| {DIGITS.stem} |" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["counts.md"]
+    captured = capsys.readouterr()
+    assert "3/3" in captured.err
+    assert captured.out == f"written to {tmp_path / 'counts.md'}\n"
+
+
+def test_list_shows_rows_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_tool("list", "3-retinanet", "6", "--work-dirs", tmp_path)
+    text = capsys.readouterr().out
+    for line in (
+        "## 3-retinanet: Object detection on COCO with RetinaNet",
+        "[1] Rounded twice, it seems: other papers print 38.5.",
+        "| CrossFormer-S | nothing ",
+        "retinanet_scalablevit-b_fpn_ms-3x_coco.py | missing ",
+        "| peer swin-t ",
+        "832.9 [",
+    ):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("count", "9"), "there is no table 9; there are 2, 3-retinanet"),
+        (("list", "table2"), "there is no table table2"),
+        (("count", "configs/none.py"), "config configs/none.py does not exist"),
+        (("count", "7", "--out", "nowhere/counts.md"), "there is no such folder"),
+        (("count", "--tables", "none.yml"), "none.yml cannot be read"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        run_tool(*arguments)
+
+
+def test_all_names_of_tables_work() -> None:
+    tables = load_tables()
+    for name in ("2", "3", "4", "5", "6", "7"):
+        assert {table.key[0] for table in select_tables(tables, [name])} == {name}

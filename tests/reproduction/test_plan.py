@@ -1,0 +1,127 @@
+"""What runs tables need, in which order and on how many GPUs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmscalablevit.engine import UsageError
+from mmscalablevit.reproduction import plan
+from mmscalablevit.reproduction.published import ROOT, load_tables
+from tests.reproduction.making import write_config, write_tables
+
+
+def plan_all(path: Path, *names: str) -> list[plan.Training]:
+    tables = load_tables(path)
+    chosen = [tables[name] for name in names]
+    return plan.plan(tables, plan.select_rows(chosen), Path("runs"))
+
+
+@pytest.fixture(scope="module")
+def paper() -> list[plan.Training]:
+    """The trainings behind all tables of the paper."""
+    path = ROOT / "configs" / "published.yml"
+    return plan_all(path, *load_tables(path))
+
+
+@pytest.mark.slow
+def test_published_schedules(paper):
+    """GPUs and length as the recipes have them: from the names, and 8 x 2 for detection."""
+    lengths = {"in1k": 300, "1x": 12, "ms-3x": 36, "4xb4-80k": 80_000, "8xb2-160k": 160_000}
+    for training in paper:
+        schedule, name = training.schedule, training.name
+        named = re.search(r"(\d+)xb(\d+)", name)
+        gpus, batch = (int(named[1]), int(named[2])) if named else (8, 2)
+        assert (schedule.gpus, schedule.batch_size) == (gpus, batch), name
+        (length,) = (value for part, value in lengths.items() if re.search(f"_{part}(_|$)", name))
+        assert (schedule.length, schedule.by_epoch) == (length, length <= 300), name
+
+
+@pytest.mark.slow
+def test_what_the_papers_runs_need_comes_before_them(paper):
+    configs = [training.run.config for training in paper]
+    assert len(set(configs)) == len(configs)
+    dense = [training for training in paper if "in1k" not in training.name]
+    assert len(dense) > 15
+    for training in dense:
+        assert configs.index(training.needs.run.config) < configs.index(training.run.config)
+        assert training.released.suffix == ".pth"
+
+
+def test_the_digits_can_be_planned():
+    path = ROOT / "configs" / "digits.yml"
+    trainings = plan_all(path, *load_tables(path))
+    assert len(trainings) == 7
+    assert all(training.schedule.gpus == 1 and not training.needs for training in trainings)
+
+
+def test_pretraining_comes_first_also_where_the_table_has_no_row_for_it(tmp_path):
+    path = write_tables(tmp_path)
+    first, second = plan_all(path, "dense")
+    assert (first.name, first.labels, first.final) == ("cls", (), Path("runs/cls/epoch_4.pth"))
+    assert (second.needs, second.labels) == (first, ("Segmentor of table dense",))
+    assert (second.final, second.released) == (Path("runs/seg/iter_20.pth"), Path("released.pth"))
+    assert first.schedule == plan.Schedule(True, 4, 4, 2)
+    both = plan_all(path, "both", "dense")
+    assert [training.name for training in both] == ["cls", "seg"]
+    assert both[1].labels == ("Segmentor of table both", "Segmentor of table dense")
+
+
+def test_rows_are_chosen_by_name(tmp_path):
+    tables = list(load_tables(write_tables(tmp_path)).values())
+    chosen = plan.select_rows(tables, ["segmentor"])
+    assert [(table.key, row.name) for table, row in chosen] == [
+        ("both", "Segmentor"), ("dense", "Segmentor")
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no row Classifyer; there is Classifier"):
+        plan.select_rows(tables, ["Classifyer"])
+    with pytest.raises(UsageError, match="Peer is in table both, dense for comparison"):
+        plan.select_rows(tables, ["Peer"])
+
+
+def change(path: Path, **settings: object) -> None:
+    """Change the segmentor's run in a file of tables."""
+    content = yaml.safe_load(path.read_text())
+    for table in content["tables"].values():
+        for row in table["rows"]:
+            if row["name"] == "Segmentor":
+                row["runs"][0].update(settings)
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_mistakes_are_named(tmp_path):
+    path = write_tables(tmp_path)
+    change(path, needs="seg.py")
+    with pytest.raises(UsageError, match=r"in a circle: seg.py needs seg.py"):
+        plan_all(path, "dense")
+    write_config(tmp_path / "seg.py", "max_iters=20")
+    change(path, needs="cls.py")
+    with pytest.raises(UsageError, match=r"backbone needs init_cfg="):
+        plan_all(path, "dense")
+    write_config(tmp_path / "seg.py", "max_iters=20", batch=3)
+    with pytest.raises(UsageError, match="multiple of the batch size 3"):
+        plan_all(path, "dense")
+    write_config(tmp_path / "cls.py", "val_interval=3")
+    with pytest.raises(UsageError, match="needs max_epochs or max_iters"):
+        plan_all(path, "both")
+    path = write_tables(tmp_path)
+    change(path, tests=[{"name": "../x", "arguments": [], "metrics": {}}])
+    with pytest.raises(UsageError, match=r"'../x' becomes a directory's"):
+        plan_all(path, "dense")
+    (tmp_path / "other").mkdir()
+    write_config(tmp_path / "other" / "cls.py", "max_epochs=4")
+    change(path, needs="other/cls.py", tests=[])
+    with pytest.raises(UsageError, match="the same name and so would share"):
+        plan_all(path, "both")
+
+
+def test_the_example_in_the_documentation_can_be_planned(tmp_path):
+    text = (ROOT / "docs" / "reproduction.md").read_text()
+    (tmp_path / "tables.yml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    write_config(tmp_path / "my_classifier.py", "max_epochs=4")
+    write_config(tmp_path / "my_segmentor.py", "max_iters=20", released="released.pth")
+    first, second = plan_all(tmp_path / "tables.yml", "mine")
+    assert second.needs is first and second.run.tests[0].arguments == ("--eval", "mIoU", "--tta")
