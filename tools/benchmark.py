@@ -1,0 +1,177 @@
+"""Time and memory of models, side by side.
+
+    python tools/benchmark.py naive-s scalablevit-s scalablevit-s:compiled swin-t --batch 8
+    python tools/benchmark.py CONFIG:naive CONFIG --training --batch 1 --size 512x640
+    python tools/benchmark.py scalablevit-s:backbone naive-s:backbone --size 512 1024 2048
+    python tools/benchmark.py --table 6
+
+The models take turns, and ratios are those of the same turn. What options say holds for all
+models; what stands behind a model's colon, for it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mmscalablevit.analysis import benchmark, benchmark_report
+from mmscalablevit.analysis.workloads import (
+    NAMES,
+    SYNTAX,
+    Workload,
+    parse_size,
+    parse_workload,
+)
+from mmscalablevit.engine import UsageError, outputs
+
+TABLE_6 = ["swin-t", "swin-s", "twins-svt-s", "scalablevit-s"]
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Time and memory of models, side by side.",
+        epilog=f"MODEL is {SYNTAX}. Models: {', '.join(NAMES)}; or a config's path, such as "
+        "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py for one of the frameworks'.",
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="what to measure, see below")
+    parser.add_argument("--table", choices=["6"], help="the models and the batch of Table 6")
+    parser.add_argument("--baseline", metavar="MODEL", help="one of the models; the first one")
+    parser.add_argument("--batch", type=positive, help="images in a batch, 8 (64 for the table)")
+    parser.add_argument("--size", nargs="+", default=["224"], metavar="HxW", help="image sizes")
+    parser.add_argument("--training", action="store_true", help="training steps, not inference")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="compile the backbones")
+    parser.add_argument("--device", help="cpu or cuda; a GPU if there is one")
+    parser.add_argument("--threads", type=positive, help="of PyTorch on the CPU")
+    parser.add_argument("--rounds", type=positive, default=7, help="turns of each model")
+    parser.add_argument("--seconds", type=float, default=1.0, help="least time of a turn")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="file for all that was measured")
+    return parser.parse_args()
+
+
+def choose_device(name: str | None) -> str:
+    """Take the device that was asked for, or the best one.
+
+    Raises:
+        UsageError: It does not exist.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: no such device; say cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: only cpu and cuda can be measured")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {name}: PyTorch finds no usable GPU; python -m mmscalablevit says more"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: there are {torch.cuda.device_count()} GPUs")
+    return name
+
+
+def choose_workloads(args: argparse.Namespace) -> tuple[list[Workload], str]:
+    """All workloads and the baseline.
+
+    Raises:
+        UsageError: One cannot be measured, or the baseline is none of them.
+    """
+    models = args.models + (TABLE_6 if args.table else [])
+    if not models:
+        raise UsageError(f"nothing to measure: name models ({', '.join(NAMES)}) or --table 6")
+    duplicates = sorted({model for model in models if models.count(model) > 1})
+    if duplicates:
+        raise UsageError(f"named twice: {', '.join(duplicates)}")
+    baseline = args.baseline or models[0]
+    if baseline not in models:
+        raise UsageError(f"--baseline {baseline} is none of {', '.join(models)}")
+    default = Workload(
+        text="",
+        model="",
+        batch=args.batch or (64 if args.table else 8),
+        dtype=args.dtype,
+        compiled=args.compile,
+        training=args.training,
+    )
+    workloads = []
+    for size in args.size:
+        sized = replace(default, size=parse_size(size))
+        for model in models:
+            workload = parse_workload(model, sized)
+            if workload not in workloads:  # a model that has its own size is not repeated
+                workloads.append(workload)
+    return workloads, baseline
+
+
+def say(message: str) -> None:
+    """Show progress; the results alone go to the standard output."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and report.
+
+    Raises:
+        UsageError: What was asked for cannot be measured.
+    """
+    device = choose_device(args.device)
+    workloads, baseline = choose_workloads(args)
+    if args.out is not None:
+        outputs.ensure_writable(args.out.parent)
+    machine = benchmark.describe_machine(device, args.threads)
+    if machine["load_before"] > 0.5:
+        say(f"warning: other processes are busy here (load {machine['load_before']:.1f})")
+    if args.table and device == "cpu" and args.batch is None:
+        say("64 images of 224x224 take a CPU long; --batch 8 is quicker")
+    measurements, matmuls = benchmark.measure(
+        workloads, device, args.rounds, args.seconds, args.threads, say
+    )
+    entries = benchmark_report.summarize(workloads, measurements, matmuls, baseline)
+    print(benchmark_report.machine_lines(machine, matmuls))
+    print(f"\n{benchmark_report.speed_table(entries, baseline)}")
+    if args.table:
+        print(f"\n{benchmark_report.published_table(TABLE_6, baseline)}")
+    growth = benchmark_report.growth_table(entries)
+    if growth:
+        print(f"\n{growth}")
+    if args.out is not None:
+        content = {
+            "command": sys.argv,
+            "machine": {**machine, "load_after": os.getloadavg()[0]},
+            "rounds": args.rounds,
+            "matmul_flops_per_second": {
+                dtype: 2 * matmul.macs / matmul.median for dtype, matmul in matmuls.items()
+            },
+            "workloads": entries,
+        }
+        outputs.write_json(args.out, content)
+        say(f"written to {args.out}")
+
+
+def main() -> None:
+    """Measure; errors that the user can mend end with a message instead of a traceback."""
+    args = parse_args()
+    try:
+        run(args)
+    except UsageError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
