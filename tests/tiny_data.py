@@ -96,6 +96,63 @@ def write_coco(root: Path, classes: tuple[str, ...]) -> None:
         path.write_text(json.dumps(content))
 
 
+def write_coco_panoptic(root: Path, things: tuple[str, ...], stuff: tuple[str, ...]) -> None:
+    """Write COCO's panoptic annotations of the images that :func:`write_coco` wrote.
+
+    Each image has two things, one of them a crowd in the first image, and two stuff regions; a
+    strip at the top is void.
+
+    Args:
+        root: Folder of the data set.
+        things: Names of the countable categories.
+        stuff: Names of the others.
+    """
+    categories = [
+        {"id": number, "name": name, "isthing": int(number <= len(things)), "supercategory": "any"}
+        for number, name in enumerate((*things, *stuff), start=1)
+    ]
+    for split in ("train", "val"):
+        instances = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
+        folder = root / "annotations" / f"panoptic_{split}2017"
+        folder.mkdir()
+        annotations = []
+        for index, image in enumerate(instances["images"]):
+            height, width = image["height"], image["width"]
+            ids = np.full((height, width), 70_000)  # above 65535: all three colours are used
+            ids[:, width // 2 :] = 300
+            ids[: height // 10] = 0
+            ids[20:50, 10:40] = 7
+            ids[40:80, 45:80] = 8
+            classes = {70_000: len(things) + 1 + index, 300: len(categories), 7: 1 + index, 8: 50}
+            segments = []
+            for number, category in classes.items():
+                rows, columns = np.nonzero(ids == number)
+                left, top = int(columns.min()), int(rows.min())
+                box = [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+                segments.append(
+                    {
+                        "id": number,
+                        "category_id": category,
+                        "area": len(rows),
+                        "bbox": box,
+                        "iscrowd": int(number == 8 and index == 0),
+                    }
+                )
+            name = image["file_name"].replace(".jpg", ".png")
+            color = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1)
+            Image.fromarray(color.astype(np.uint8)).save(folder / name)
+            annotations.append(
+                {"image_id": image["id"], "file_name": name, "segments_info": segments}
+            )
+        content = {
+            "images": instances["images"],
+            "annotations": annotations,
+            "categories": categories,
+        }
+        path = root / "annotations" / f"panoptic_{split}2017.json"
+        path.write_text(json.dumps(content))
+
+
 def _corners(box: list[int]) -> list[int]:
     """The polygon of a box, as COCO writes it."""
     x, y, width, height = box

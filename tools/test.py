@@ -13,11 +13,14 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmscalablevit.checkpoints import CheckpointError, load_file, use_safe_loading
+from mmscalablevit.backbones.base import InputError
+from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
 from mmscalablevit.engine import (
     UsageError,
     amp,
     config,
+    data_hook,
+    datasets,
     distributed,
     outputs,
     resume,
@@ -66,6 +69,8 @@ def test(args: argparse.Namespace) -> None:
     config.require_checkpoint(args.checkpoint)
     if cfg.get("test_dataloader") is None or cfg.get("test_cfg") is None:
         raise UsageError(f"config {args.config} has no test_dataloader or no test_cfg")
+    config.check_backbone(cfg, weights=False)
+    datasets.require_data(cfg, "test_dataloader")
     if args.eval:
         cfg.test_evaluator = select_metrics(cfg, args.eval)
     config.set_work_dir(cfg, args.config, args.work_dir)
@@ -80,12 +85,13 @@ def test(args: argparse.Namespace) -> None:
         tta.enable_tta(cfg)
     if args.amp:
         amp.test_in_mixed_precision(cfg, args.amp)
-    if "://" not in args.checkpoint:
-        load_file(args.checkpoint)  # a bad file is told before the data sets are read
+    config.load_weights_file(args.checkpoint)  # a bad file is told before the data sets are read
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
     distributed.set_up(cfg, args.launcher)
     runner = Runner.from_cfg(cfg)
+    data_hook.require_samples(runner, "test")
+    runner.register_hook(data_hook.CheckDataHook(cfg))
     if args.amp and cfg.get("default_scope") == "mmdet":
         amp.keep_boxes_in_float32(runner.model)
     if args.compile:
@@ -106,8 +112,12 @@ def main() -> None:
     resume.write_files_whole()
     try:
         test(args)
-    except (UsageError, CheckpointError) as error:
+    except (UsageError, CheckpointError, InputError) as error:
         sys.exit(f"error: {error}")
+    except data_hook.DATA_ERRORS as error:
+        if (message := data_hook.explain(error, args.config)) is None:
+            raise
+        sys.exit(f"error: {message}")
     finally:
         distributed.tear_down()
 

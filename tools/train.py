@@ -6,14 +6,30 @@ The config's ``default_scope`` says which framework; MMEngine's Runner does the 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
+from mmengine.logging import print_log
 
+from mmscalablevit.backbones.base import InputError
 from mmscalablevit.checkpoints import CheckpointError, load_file, use_safe_loading
-from mmscalablevit.engine import UsageError, amp, config, distributed, outputs, resume
+from mmscalablevit.engine import (
+    UsageError,
+    amp,
+    config,
+    data_hook,
+    datasets,
+    distributed,
+    locking,
+    outputs,
+    provenance,
+    resume,
+    training,
+)
+from mmscalablevit.reproduction.changes import differences
+from mmscalablevit.reproduction.logs import parse_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,10 +58,17 @@ def parse_args() -> argparse.Namespace:
 
 def choose_checkpoint(cfg: Config, resume_from: str | None) -> None:
     """Set what the Runner resumes from."""
-    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    if resume_from is None and restarts > 0:
-        resume_from = "auto"  # torchrun has started the job anew after a fault
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    if resume_from is None and any(int(os.environ.get(name, 0)) > 0 for name in counts):
+        resume_from = "auto"  # torchrun or Slurm has started the job anew after a fault
     if resume_from is None:
+        if found := resume.find_checkpoint(cfg.work_dir):
+            message = (
+                f"{cfg.work_dir} holds checkpoints of an earlier run, the newest is {found}. This "
+                "run starts at the beginning and replaces those whose names it uses; to go on from "
+                "them instead, stop it and add --resume"
+            )
+            print_log(message, logger="current", level=logging.WARNING)
         return
     if resume_from == "auto":
         found = resume.find_checkpoint(cfg.work_dir)
@@ -61,7 +84,20 @@ def choose_checkpoint(cfg: Config, resume_from: str | None) -> None:
                 f"start from it with --cfg-options load_from={resume_from}"
             )
     cfg.resume, cfg.load_from = True, resume_from
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "MatchingCheckpointHook"}]
+
+
+def report_changes(cfg: Config) -> None:
+    """Say how a config differs from the one that the checkpoint to resume was trained with."""
+    try:
+        before = parse_config(load_file(cfg.load_from)["meta"]["cfg"])
+    except (SyntaxError, ValueError, KeyError):
+        return  # a checkpoint that does not say
+    content = provenance.config_content
+    if changed := differences(content(before), content(cfg.to_dict())):
+        listed = "".join(f"\n  {change}" for change in changed[:20])
+        more = f"\n  ... and {len(changed) - 20} more" if len(changed) > 20 else ""
+        message = f"--resume: the config is not the one of {cfg.load_from}:{listed}{more}"
+        print_log(message, logger="current", level=logging.WARNING)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -74,9 +110,13 @@ def train(args: argparse.Namespace) -> None:
     cfg = config.load_config(args.config, args.cfg_options)
     if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
         raise UsageError(f"config {args.config} has no train_dataloader or no train_cfg")
+    config.check_backbone(cfg)
+    datasets.require_data(cfg, "train_dataloader", "val_dataloader")
     config.set_work_dir(cfg, args.config, args.work_dir)
     outputs.ensure_writable(cfg.work_dir)
     choose_checkpoint(cfg, args.resume)
+    if cfg.get("load_from") and not cfg.get("resume"):
+        config.load_weights_file(cfg.load_from)
     if args.amp:
         amp.train_in_mixed_precision(cfg, args.amp)
     else:
@@ -90,7 +130,19 @@ def train(args: argparse.Namespace) -> None:
         randomness.seed = args.seed if args.seed is not None else randomness.get("seed")
         randomness.deterministic = args.deterministic
     distributed.set_up(cfg, args.launcher)
-    runner = Runner.from_cfg(cfg)
+    locking.lock_work_dir(cfg.work_dir)
+    if int(os.environ.get("RANK", 0)) == 0:  # which holds the lock
+        resume.remove_leftovers(cfg.work_dir)
+    if cfg.get("resume") and "://" not in cfg.load_from:
+        report_changes(cfg)
+    runner = training.ResumableRunner.from_cfg(cfg)
+    if cfg.get("resume"):
+        resume.require_same_model(runner, cfg.load_from)
+    provenance.record(runner, args.config)
+    data_hook.require_samples(runner, "train")
+    runner.register_hook(data_hook.CheckDataHook(cfg))
+    if cfg.get("load_from") and not cfg.get("resume") and "://" not in cfg.load_from:
+        config.require_start(runner.model, cfg.load_from)
     if args.amp and cfg.get("default_scope") == "mmdet":
         amp.keep_boxes_in_float32(runner.model)
     if args.compile:
@@ -105,8 +157,13 @@ def main() -> None:
     resume.write_files_whole()
     try:
         train(args)
-    except (UsageError, CheckpointError) as error:
+    except (UsageError, CheckpointError, InputError) as error:
         sys.exit(f"error: {error}")
+    except data_hook.DATA_ERRORS as error:
+        message = data_hook.explain(error, args.config) or resume.explain_disk_error(error)
+        if message is None:
+            raise
+        sys.exit(f"error: {message}")
     finally:
         distributed.tear_down()
 

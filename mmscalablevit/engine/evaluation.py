@@ -18,7 +18,7 @@ EVALUATORS: dict[str, tuple[str, ...]] = {
     "bbox": ("CocoMetric", "LVISMetric"),
     "segm": ("CocoMetric", "LVISMetric"),
     "proposal": ("CocoMetric", "LVISMetric"),
-    "PQ": ("CocoPanopticMetric",),
+    "PQ": ("CocoPanopticMetric", "PanopticQuality"),
     "mIoU": ("IoUMetric",),
     "mDice": ("IoUMetric",),
     "mFscore": ("IoUMetric",),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import mmengine
@@ -8,7 +9,16 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.fileio.backends import registry_utils
 
-from mmscalablevit.engine.resume import WholeFileBackend, find_checkpoint, write_files_whole
+from mmscalablevit.engine.resume import (
+    WholeFileBackend,
+    explain_disk_error,
+    find_checkpoint,
+    list_checkpoints,
+    newer_checkpoints,
+    remove_leftovers,
+    set_aside,
+    write_files_whole,
+)
 
 
 def test_the_newest_good_checkpoint_is_found_by_number(tmp_path):
@@ -62,3 +72,41 @@ def test_mmengine_writes_through_it(tmp_path, restored_backends):
     assert isinstance(get_file_backend(str(tmp_path / "x.pth")), WholeFileBackend)
     mmengine.dump({"a": 1}, tmp_path / "x.json")
     assert mmengine.load(tmp_path / "x.json") == {"a": 1}
+
+
+def test_checkpoints_within_an_epoch_lie_between_those_of_its_ends(tmp_path):
+    for name in (
+        "epoch_9",
+        "epoch_10",
+        "epoch_10_iter_950",
+        "epoch_10_iter_1000",
+        "epoch_2_iter_9",
+    ):
+        torch.save({"state_dict": {}}, tmp_path / f"{name}.pth")
+    assert [path.stem for path in list_checkpoints(tmp_path)] == [
+        "epoch_10_iter_1000", "epoch_10_iter_950", "epoch_10", "epoch_9", "epoch_2_iter_9",
+    ]  # fmt: skip
+
+
+def test_halves_that_a_killed_process_left_are_removed(tmp_path):
+    for name in (".epoch_3.pth.123.tmp", ".other.tmp", "epoch_2.pth"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.tmp", "epoch_2.pth"]
+
+
+def test_an_unreadable_note_of_earlier_checkpoints_is_none(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "epoch_1.pth")
+    (tmp_path / ".earlier_checkpoints.json").write_text("[")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_1.pth")
+    set_aside(tmp_path, newer_checkpoints(tmp_path, None))
+    assert find_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_told(number):
+    message = explain_disk_error(OSError(number, os.strerror(number), "log.json"))
+    assert message.startswith(f"log.json cannot be written: {os.strerror(number)}")
+    assert "--resume auto" in message
+    assert explain_disk_error(FileNotFoundError(2, "No such file")) is None
+    assert explain_disk_error(ValueError("No space left on device")) is None

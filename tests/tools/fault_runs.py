@@ -1,0 +1,197 @@
+"""Small trainings for the tests of faults, and processes that never outlive their test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmscalablevit.checkpoints import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
+HERE = Path(__file__).parent
+
+# Classes, images of each: 22 images are no multiple of any batch size below.
+CLASSES, IMAGES = 2, 11
+
+_CONFIG = """
+default_scope = "mmpretrain"
+custom_imports = dict(imports=["mmscalablevit"], allow_failed_imports=False)
+model = dict(
+    type="ImageClassifier",
+    backbone=dict(
+        type="ScalableViT",
+        arch=dict(
+            embed_dims=[8, 8, 16, 16],
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 1, 2, 2],
+            channel_ratios=[1, 1, 1, 1],
+            spatial_ratios=[8, 4, 2, 1],
+        ),
+        drop_path_rate={drop_path},
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes=2, in_channels=16, topk=(1,),
+              loss=dict(type="CrossEntropyLoss")),
+)
+data_preprocessor = dict(num_classes=2, mean=[127.0] * 3, std=[60.0] * 3, to_rgb=True)
+pipeline = [
+    dict(type="LoadImageFromFile"), dict(type="Resize", scale=(32, 32)),
+    dict(type="RandomFlip", prob={flip}), dict(type="PackInputs"),
+]
+
+
+def loader(split, size, sampler, workers=0):
+    return dict(
+        batch_size=size, num_workers=workers, persistent_workers=workers > 0, sampler=sampler,
+        dataset=dict(type="CustomDataset", data_root={root!r}, data_prefix=split,
+                     pipeline=pipeline),
+    )
+
+
+train_dataloader = loader("train", {batch}, dict(type={sampler!r}, shuffle=True), {workers})
+val_dataloader = test_dataloader = loader("val", 4, dict(type="DefaultSampler", shuffle=False))
+del loader
+val_evaluator = test_evaluator = dict(type="Accuracy")
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=2e-3), clip_grad=dict(max_norm=1.0))
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch={by_epoch}, begin=0, end={length})
+train_cfg = dict(by_epoch={by_epoch}, max_{unit}={length}, val_interval={val_interval})
+val_cfg = test_cfg = dict()
+default_hooks = dict(
+    logger=dict(type="LoggerHook", interval=1),
+    checkpoint=dict(type="CheckpointHook", by_epoch={by_epoch}, interval={interval},
+                    max_keep_ckpts=2, save_best="auto"),
+)
+log_processor = dict(by_epoch={by_epoch})
+visualizer = dict(type="UniversalVisualizer", vis_backends=[dict(type="LocalVisBackend")])
+randomness = dict(seed=0)
+"""
+
+_EPOCHS = {
+    "by_epoch": True, "unit": "epochs", "length": 6, "interval": 1, "val_interval": 2,
+    "sampler": "DefaultSampler", "batch": 6, "workers": 0, "drop_path": 0.0, "flip": 0.0,
+}  # fmt: skip
+_ITERATIONS = {
+    **_EPOCHS, "by_epoch": False, "unit": "iters", "length": 24, "interval": 4, "val_interval": 8,
+    "sampler": "InfiniteSampler", "workers": 2,
+}  # fmt: skip
+
+
+def write_data(root: Path) -> None:
+    """Write a data set of two colours."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in range(CLASSES):
+            folder = root / "data" / split / f"colour{label}"
+            folder.mkdir(parents=True)
+            for index in range(IMAGES):
+                image = random.integers(0, 120, (40, 36 + index, 3))
+                image[..., label] += 100
+                Image.fromarray(image.astype(np.uint8)).save(folder / f"{index}.png")
+
+
+def write_configs(root: Path) -> None:
+    """Write a config of each kind of training loop, plain and with randomness."""
+    for name, settings in {
+        "epochs": _EPOCHS,
+        "random_epochs": {**_EPOCHS, "drop_path": 0.3, "flip": 0.5},
+        "iterations": _ITERATIONS,
+        "random_iterations": {**_ITERATIONS, "drop_path": 0.3},
+        "finite_iterations": {**_ITERATIONS, "sampler": "DefaultSampler"},
+    }.items():
+        content = _CONFIG
+        for key, value in {**settings, "root": str(root / "data")}.items():
+            content = content.replace(f"{{{key}!r}}", repr(value)).replace(f"{{{key}}}", str(value))
+        (root / f"{name}.py").write_text(content)
+
+
+def free_port() -> str:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return str(probe.getsockname()[1])
+
+
+def state(path: Path) -> dict:
+    """All that a checkpoint says of weights and optimizer."""
+    content = load_file(path)
+    return {"weights": content["state_dict"], "optimizer": content["optimizer"]["state"]}
+
+
+def assert_equal(found: object, expected: object, place: str = "") -> None:
+    """Nested containers of tensors are equal, to the bit."""
+    if torch.is_tensor(expected):
+        assert torch.equal(found, expected), place
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key, value in expected.items():
+            assert_equal(found[key], value, f"{place}.{key}")
+    else:
+        assert found == expected, place
+
+
+class Job:
+    """A command in a group of processes of its own, all killed at the end of the block.
+
+    Args:
+        place: Directory to run it in; its output goes there too.
+        command: A tool's name and its arguments.
+        environment: Variables beside those of this process.
+    """
+
+    def __init__(self, place: Path, command: Sequence[object], **environment: str) -> None:
+        program, *arguments = map(str, command)
+        start = ["bash"] if program.endswith(".sh") else [sys.executable]
+        path = HERE / program if (HERE / program).exists() else TOOLS / program
+        self.log = place / f"{Path(program).stem}_{len(list(place.glob('*.out')))}.out"
+        variables = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment}
+        with open(self.log, "wb") as file:
+            self.process = subprocess.Popen(
+                [*start, str(path), *arguments], cwd=place, env=variables, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.signal_all(signal.SIGKILL)
+        self.process.wait()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Signal the command and all that it started, as a batch system does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    @property
+    def output(self) -> str:
+        """What it has said up to now."""
+        return self.log.read_text(errors="replace")
+
+    def end(self, expect: int = 0) -> str:
+        """Wait until it is over, check its exit code, and return its output."""
+        code = self.process.wait()
+        assert code == expect, f"exit code {code}\n{self.output[-6000:]}"
+        return self.output
+
+
+def run(place: Path, *command: object, expect: int = 0, **environment: str) -> str:
+    """Run a command to its end, check its exit code, and return its output."""
+    with Job(place, command, **environment) as job:
+        return job.end(expect)

@@ -1,0 +1,148 @@
+"""What happens to trainings is done to small ones; they must end with the same weights."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmscalablevit.checkpoints import load_file
+from mmscalablevit.engine.resume import find_checkpoint
+
+from .fault_runs import assert_equal, run, state, write_configs, write_data
+
+pytestmark = pytest.mark.slow
+
+LAST = {"epochs": "epoch_6.pth", "iterations": "iter_24.pth"}
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A directory with a data set and configs."""
+    root = tmp_path_factory.mktemp("faults")
+    write_data(root)
+    write_configs(root)
+    return root
+
+
+def start(place: Path, faults: list, config: str, work_dir: str | Path, *options: object) -> tuple:
+    """Train once for each fault; return exit codes, last events and the output."""
+    output = run(
+        place, "forked_training.py", json.dumps(faults), f"{config}.py", "--work-dir", work_dir,
+        *options,
+    )  # fmt: skip
+    found = json.loads(output.splitlines()[-1])
+    return [code for code, _ in found], [event for _, event in found], output
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place) -> Path:
+    """The work directory of a run of epochs that nothing happened to."""
+    start(place, [None], "epochs", "undisturbed")
+    return place / "undisturbed"
+
+
+@pytest.mark.parametrize("kind", ["epochs", "iterations"])
+def test_a_run_that_is_killed_ten_times_ends_with_the_same_weights(place, kind):
+    moments = random.Random(29)
+    faults = [[moments.randint(1, 14), "SIGKILL"] for _ in range(KILLS)]
+    # Random numbers of the main process are part of what is resumed.
+    start(place, [None], f"random_{kind}", f"whole_{kind}")
+    codes, events, _ = start(
+        place, [*faults, None], f"random_{kind}", f"killed_{kind}", "--resume", "auto"
+    )
+    assert codes == [-9] * KILLS + [0]
+    assert len({event for event in events[:-1] if event.startswith("write")}) >= 3
+    expected, killed = place / f"whole_{kind}", place / f"killed_{kind}"
+    assert_equal(state(killed / LAST[kind]), state(expected / LAST[kind]))
+    assert not list(killed.glob(".*.tmp"))
+
+
+def test_sigterm_saves_and_ends_with_143(place, undisturbed):
+    codes, _, output = start(place, [[14, "SIGTERM"], None], "epochs", "ended", "--resume", "auto")
+    # Eleven iterations and, after four and eight of them, the writing of three checkpoints.
+    assert codes == [143, 0]
+    assert "SIGTERM: training ends after iteration" in output
+    assert "go on with --resume auto" in output and "Traceback" not in output
+    assert_equal(state(place / "ended" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of two megabytes, and room for two of the checkpoints."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_no_good_checkpoint(place, undisturbed, small_disk):
+    size = (undisturbed / LAST["epochs"]).stat().st_size
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(2**21 - int(2.6 * size)))
+    codes, _, output = start(place, [None], "epochs", small_disk / "work")
+    assert codes == [1] and "No space left on device" in output
+    assert "go on with --resume auto" in output.splitlines()[-2]
+    found = find_checkpoint(small_disk / "work")
+    assert found and "optimizer" in load_file(found)
+    filler.unlink()
+    codes, _, output = start(place, [None], "epochs", small_disk / "work", "--resume", "auto")
+    assert codes == [0]
+    assert_equal(state(small_disk / "work" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
+
+
+def test_writes_that_fail_do_not_need_a_full_disk(place, undisturbed):
+    # The same with writes that are made to fail, where mounting is not permitted.
+    codes, _, output = start(place, [[20, "ENOSPC"], None], "epochs", "full", "--resume", "auto")
+    assert codes == [1, 0]
+    assert output.count("Training goes on and tries again at the next interval") == 2
+    assert "cannot be written: No space left on device; the last good one is" in output
+    assert_equal(state(place / "full" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
+
+
+def test_what_is_wrong_with_a_work_directory_is_told_at_the_start(place, undisturbed):
+    (place / "file").touch()
+    _, _, output = start(place, [None], "epochs", "file/work")
+    assert "error: cannot write to file/work: Not a directory" in output
+    resumed = ["--resume", "auto", "--cfg-options"]
+    wider = ["model.backbone.arch.embed_dims=[8,8,16,32]", "model.head.in_channels=32"]
+    codes, _, output = start(place, [None], "epochs", undisturbed, *resumed, *wider)
+    assert codes == [1] and "model.head.in_channels: 16 -> 32" in output
+    assert "choose another --work-dir" in output and "Traceback" not in output
+    codes, _, output = start(
+        place, [None], "epochs", undisturbed, *resumed, "optim_wrapper.optimizer.lr=0.001"
+    )
+    assert codes == [0] and "optim_wrapper.optimizer.lr: 0.002 -> 0.001" in output
+    codes, _, output = start(
+        place, [[1, "SIGKILL"]], "epochs", undisturbed, "--cfg-options", "train_cfg.max_epochs=1"
+    )
+    assert "holds checkpoints of an earlier run" in output
+
+
+def test_a_loss_that_is_no_number_stops_with_what_to_look_at(place):
+    codes, _, output = start(
+        place, [None], "epochs", "diverged", "--cfg-options", "data_preprocessor.std=[0,0,0]"
+    )
+    assert codes == [1] and "Traceback" not in output
+    assert "error: the loss is nan at iteration 1 (epoch 1)" in output
+    assert "the images of this batch: " in output and "colour" in output.split("images of")[1]
+    assert find_checkpoint(place / "diverged") is None
+
+
+def test_slurms_requeued_job_goes_on(place, undisturbed, monkeypatch):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    codes, _, output = start(place, [[16, "SIGKILL"], None], "epochs", "requeued")
+    assert codes == [-9, 0] and "resumed epoch: 1" in output
+    assert_equal(state(place / "requeued" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))

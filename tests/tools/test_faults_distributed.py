@@ -1,0 +1,127 @@
+"""Several processes, on one machine that may stand for two, with gloo on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmscalablevit.checkpoints import load_file
+from mmscalablevit.engine.resume import find_checkpoint
+
+from .fault_runs import Job, assert_equal, free_port, run, state, write_configs, write_data
+
+pytestmark = pytest.mark.slow
+
+# What happens to one process of a job, as a hook that its config names.
+_HOOK = """
+import os
+import signal
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Signal(Hook):
+    def __init__(self, number, rank, iteration, to_launcher):
+        self.number, self.rank, self.iteration = number, rank, iteration
+        self.to_launcher = to_launcher
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and not runner.cfg.get("resume")
+        if first and runner.rank == self.rank and runner.iter == self.iteration:
+            os.kill(os.getppid() if self.to_launcher else os.getpid(), self.number)
+"""
+_FAULTY = """
+_base_ = "epochs.py"
+custom_imports = dict(imports=["mmscalablevit", "signals"], allow_failed_imports=False)
+custom_hooks = [dict(type="Signal", {settings})]
+"""
+_KILL = "number=9, rank=1, iteration=6, to_launcher=False"
+_TERMINATE = "number=15, rank=0, iteration=6, to_launcher=True"
+
+LAST = "epoch_2.pth"
+# Two times three images are the batch of one process. SGD's steps are as exact as the gradients.
+OPTIONS = [
+    "--cfg-options", "train_cfg.max_epochs=2", "optim_wrapper.optimizer.type=SGD",
+    "optim_wrapper.optimizer.lr=0.1",
+]  # fmt: skip
+HALF = [*OPTIONS, "train_dataloader.batch_size=3"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A directory with a data set and configs."""
+    root = tmp_path_factory.mktemp("processes")
+    write_data(root)
+    write_configs(root)
+    (root / "signals.py").write_text(_HOOK)
+    for name, settings in {"kill": _KILL, "terminate": _TERMINATE}.items():
+        (root / f"{name}.py").write_text(_FAULTY.replace("{settings}", settings))
+    return root
+
+
+@pytest.fixture(scope="module")
+def two(place) -> Path:
+    """The work directory of two processes."""
+    run(place, "dist_train.sh", "epochs.py", 2, "--work-dir", "two", *HALF, PORT=free_port())
+    return place / "two"
+
+
+def test_two_processes_train_as_one_does(place, two):
+    run(place, "train.py", "epochs.py", "--work-dir", "one", *OPTIONS)
+    one, both = (load_file(work / LAST) for work in (place / "one", two))
+    assert both["meta"]["iter"] == one["meta"]["iter"] == 8
+    assert len(both["random_states"]) == 2
+    moved = 0.0
+    start = load_file(place / "one" / "epoch_1.pth")["state_dict"]
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(both["state_dict"][name], value, rtol=1e-4, atol=1e-6, msg=name)
+        moved = max(moved, (value - start[name]).abs().max().item())
+    assert moved > 1e-2  # far more than the tolerance
+    # SGD without momentum: the last gradient is what the last step took, up to the clipping.
+    assert both["message_hub"]["log_scalars"]["train/grad_norm"].data[-1][0] == pytest.approx(
+        one["message_hub"]["log_scalars"]["train/grad_norm"].data[-1][0], rel=1e-4
+    )
+
+
+def test_two_machines_train_as_one_does(place, two):
+    settings = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "PORT": free_port()}
+    command = ["dist_train.sh", "epochs.py", 1, "--work-dir", "nodes", *HALF]
+    with (
+        Job(place, command, **settings, NODE_RANK="0") as first,
+        Job(place, command, **settings, NODE_RANK="1") as second,
+    ):
+        first.end()
+        second.end()
+    assert_equal(state(place / "nodes" / LAST), state(two / LAST))
+
+
+def test_a_job_starts_again_when_a_process_is_killed(place, two):
+    settings = {"PYTHONPATH": str(place), "MAX_RESTARTS": "1"}
+    output = run(
+        place, "dist_train.sh", "kill.py", 2, "--work-dir", "killed", *HALF, PORT=free_port(),
+        **settings,
+    )  # fmt: skip
+    assert "resumed epoch: 1, iter: 4" in output and "SIGKILL" in output
+    assert_equal(state(place / "killed" / LAST), state(two / LAST))
+
+
+def test_without_restarts_a_killed_process_ends_the_job(place):
+    settings = {"PYTHONPATH": str(place), "PORT": free_port()}
+    run(place, "dist_train.sh", "kill.py", 2, "--work-dir", "dead", *HALF, expect=1, **settings)
+    assert find_checkpoint(place / "dead").endswith("epoch_1.pth")
+
+
+def test_sigterm_to_the_launcher_saves_and_the_job_goes_on(place, two):
+    settings = {"PYTHONPATH": str(place)}
+    command = ["dist_train.sh", "terminate.py", 2, "--work-dir", "ended", *HALF]
+    output = run(place, *command, expect=1, PORT=free_port(), **settings)
+    assert "SIGTERM: training ends after iteration" in output
+    found = Path(find_checkpoint(place / "ended"))
+    assert found.name.startswith("epoch_1_iter_")  # in the second epoch
+    command.insert(3, "--resume")
+    run(place, *command, PORT=free_port(), **settings)
+    assert_equal(state(place / "ended" / LAST), state(two / LAST))

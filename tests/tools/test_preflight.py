@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmscalablevit.engine import preflight
+from tests import tiny_projects
+from tests.integration.test_user_project import PROJECTS, write_project
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/preflight.py"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run the tool in this process, in a directory of its own, without the environment's probes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.setattr(preflight, "report", lambda: [])
+
+    def run_tool(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        return ending.value.code, capsys.readouterr().out
+
+    return run_tool
+
+
+def test_the_exit_code_says_whether_something_is_to_be_mended(run, tmp_path: Path) -> None:
+    tiny_projects.write(tmp_path)
+    code, table = run("classification.py", "--images", 2)
+    assert code == 0 and "Ready to train." in table and "2 of 4 read" in table
+    code, table = run("classification.py", "--gpus", 8)
+    assert code == 0 and "0 to mend, 1 to look at" in table
+    shutil.rmtree(tmp_path / "data/pets/train")
+    code, table = run("classification.py")
+    assert code == 1 and "1 to mend" in table
+    assert "--cfg-options train_dataloader.dataset.data_root=DIR" in " ".join(table.split())
+
+
+def test_every_failed_row_says_what_to_do(run, tmp_path: Path) -> None:
+    """Many things at once are wrong: each is told, and has its remedy below it."""
+    tiny_projects.write(tmp_path)
+    (tmp_path / "empty.pth").write_bytes(b"")
+    path = tmp_path / "data/digits/detection/annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["categories"][3]["name"] = "three"
+    content["annotations"][0]["category_id"] = 99
+    path.write_text(json.dumps(content))
+    next((tmp_path / "data/digits/detection/train2017").iterdir()).unlink()
+    code, table = run("detection.py", "empty.pth", "--work-dir", path / "below")
+    rows = table.splitlines()
+    failed = [number for number, row in enumerate(rows) if " FAIL " in row]
+    assert code == 1
+    named = {rows[number][:18].strip() for number in failed}
+    assert named >= {"train categories", "train boxes", "train images", "checkpoint", "disk"}
+    for number in failed:
+        below = [row for row in rows[number + 1 :] if row[:1] != " " or row.strip()[:2] == "->"]
+        assert below[0].strip().startswith("->"), rows[number]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", PROJECTS, ids=lambda base: Path(base).stem)
+def test_a_users_own_config(base: str, run, tmp_path: Path) -> None:
+    pytest.importorskip(base.partition("::")[0])
+    write_project(tmp_path, base)
+    code, table = run("own.py")
+    assert code == 0, table
+
+
+@pytest.mark.slow
+def test_as_a_program_with_the_environment(tmp_path: Path) -> None:
+    tiny_projects.write(tmp_path)
+    done = subprocess.run(
+        [sys.executable, TOOL, "classification.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("environment"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == int(" FAIL " in done.stdout)
+    assert not (tmp_path / "work_dirs").exists()

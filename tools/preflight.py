@@ -1,0 +1,58 @@
+"""Look a training over before it waits in a queue: ``python tools/preflight.py CONFIG``.
+
+Examines environment, data, weights, learning rate and disk, and takes a training and a validation
+step. Writes nothing. The exit code is 1 if something has to be mended, else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+from mmengine.logging import MMLogger
+
+from mmscalablevit.checkpoints import use_safe_loading
+from mmscalablevit.engine import preflight
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Look a training over before it starts.")
+    parser.add_argument("config", metavar="CONFIG", help="config file")
+    parser.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint to test or to start from"
+    )
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that it will train on, in all")
+    parser.add_argument(
+        "--images", type=int, default=32, help="images of each data set to read, by default 32"
+    )
+    parser.add_argument("--work-dir", metavar="DIR", help="where it will write")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    args = parser.parse_args()
+    if min(args.gpus, args.images) < 1:
+        parser.error("--gpus and --images must be at least 1")
+    return args
+
+
+def main() -> int:
+    """Print the table; return the exit code."""
+    args = parse_args()
+    use_safe_loading()
+    MMLogger.get_instance("preflight", log_level="ERROR")
+    options = preflight.Options(
+        args.config, args.checkpoint, args.gpus, args.images, args.work_dir, args.cfg_options or {}
+    )
+    findings = []
+    for finding in preflight.examine(options):
+        findings.append(finding)
+        print(preflight.render(finding), flush=True)
+    failed, warned = (
+        sum(finding.status == status for finding in findings) for status in ("fail", "warn")
+    )
+    print(f"\n{failed} to mend, {warned} to look at" if failed or warned else "\nReady to train.")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
