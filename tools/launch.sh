@@ -30,9 +30,16 @@ launch() {
         local threads=$(($(nproc) / processes))
         export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
     fi
+    local meeting=(--node_rank="$node_rank" --master_addr="$master_addr" --master_port="$port")
+    if ((${MAX_RESTARTS:-0} > 0)); then
+        # Processes that start again would find the addresses of the dead ones at the fixed meeting
+        # point, and wait for them. This kind makes a new one each time.
+        meeting=(--rdzv_backend=c10d --rdzv_endpoint="$master_addr:$port" --rdzv_id="$port"
+            --rdzv_conf="is_host=$((node_rank == 0))")
+        ((node_rank > 0)) || meeting+=(--local_addr="$master_addr")
+    fi
     exec "$python" -m torch.distributed.run \
-        --nnodes="$nnodes" --node_rank="$node_rank" \
-        --master_addr="$master_addr" --master_port="$port" \
+        --nnodes="$nnodes" "${meeting[@]}" \
         --nproc_per_node="$processes" --max_restarts="${MAX_RESTARTS:-0}" \
         "$script" "$@" --launcher pytorch
 }

@@ -64,10 +64,10 @@ def judge(record: ResourceHook, settle: int) -> tuple[str, bool]:
     part = len(settled) // 4
     first, last = settled[:part], settled[-part:]
     before, after = (statistics.median(record.memory[i] for i in part) for part in (first, last))
-    files = [max(record.files[i] for i in part) for part in (first, last)]
+    files = max(record.files[: settled[0]], default=0), max(record.files[i] for i in settled)
     words = (
         f"memory {before:.0f} MiB after {settle} iterations, {after:.0f} MiB at the end "
-        f"({record.iterations[-1]} iterations); open files {files[0]}, then {files[1]}"
+        f"({record.iterations[-1]} iterations); open files at most {files[0]}, then {files[1]}"
     )
     return words, after <= before * (1 + GROWTH) and files[1] <= files[0]
 

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.progress import track
 
 from .digits import CLASSES, SPLITS, Scene, draw_scenes, enlarge, load_glyphs
+from .digits_panoptic import PANOPTIC_CATEGORIES, to_panoptic
 
 TASKS = ("classification", "detection", "segmentation")
 
@@ -179,10 +180,15 @@ def _write_scenes(stage: Path, split: str, tasks: Sequence[str], scenes: Iterabl
     """Write one split of the dense tasks; the images are on the disk once, where links work."""
     folders = [stage / task / _IMAGE_FOLDERS[task][split] for task in tasks]
     labels = stage / "segmentation" / _LABEL_FOLDERS[split]
-    for folder in [*folders, *([labels] if "segmentation" in tasks else [])]:
+    panoptic = stage / "detection" / "annotations" / f"panoptic_{split}2017"
+    for task, folder in (("segmentation", labels), ("detection", panoptic)):
+        if task in tasks:
+            folder.mkdir(parents=True)
+    for folder in folders:
         folder.mkdir(parents=True)
     images: list[dict] = []
     annotations: list[dict] = []
+    segments: list[dict] = []
     for number, scene in enumerate(scenes, 1):
         name = f"{split}_{number:06d}.png"
         _write_png(scene.image, folders[0] / name)
@@ -194,6 +200,9 @@ def _write_scenes(stage: Path, split: str, tasks: Sequence[str], scenes: Iterabl
             image, found = to_coco(scene, number, name, len(annotations) + 1)
             images.append(image)
             annotations += found
+            entry, color = to_panoptic(scene, number, name)
+            segments.append(entry)
+            _write_png(color, panoptic / name)
     if "detection" in tasks:
         content = {
             "info": {"description": f"Handwritten digits on photographs, {split} scenes"},
@@ -206,8 +215,9 @@ def _write_scenes(stage: Path, split: str, tasks: Sequence[str], scenes: Iterabl
             ],
         }
         path = stage / "detection" / "annotations" / f"instances_{split}2017.json"
-        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
+        content |= {"annotations": segments, "categories": PANOPTIC_CATEGORIES}
+        panoptic.with_suffix(".json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def _write_png(pixels: np.ndarray, path: Path) -> None:

@@ -36,6 +36,7 @@ SEGMENTORS = (
 NAMES = (*DETECTORS, *SEGMENTORS)
 # The rest of this file is about ScalableViT's; these train in integration/test_every_config.py.
 OTHER_BACKBONES = (
+    "panoptic-fpn_lvt-tiny_fpn_1xb4_digits",
     "lvt-tiny_segformer_1xb8_digits-128x128",
     "stvit-tiny_upernet_1xb8_digits-128x128",
 )

@@ -1,0 +1,1 @@
+_base_ = "../_base_/stvit_in1k-384px.py"

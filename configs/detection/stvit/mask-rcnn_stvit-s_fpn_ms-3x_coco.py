@@ -1,0 +1,5 @@
+_base_ = [
+    "./_base_/mask-rcnn_stvit-s_fpn.py",
+    "../scalablevit/_base_/coco_instance_ms.py",
+    "../scalablevit/_base_/schedule_3x.py",
+]
