@@ -33,7 +33,8 @@ launch() {
     local meeting=(--node_rank="$node_rank" --master_addr="$master_addr" --master_port="$port")
     if ((${MAX_RESTARTS:-0} > 0)); then
         # Processes that start again would find the addresses of the dead ones at the fixed meeting
-        # point, and wait for them. This kind makes a new one each time.
+        # point, and wait for them. With these settings there is a new one each time.
+        export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
         meeting=(--rdzv_backend=c10d --rdzv_endpoint="$master_addr:$port" --rdzv_id="$port"
             --rdzv_conf="is_host=$((node_rank == 0))")
         ((node_rank > 0)) || meeting+=(--local_addr="$master_addr")

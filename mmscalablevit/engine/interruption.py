@@ -31,8 +31,7 @@ _PATIENCE_FLOAT16 = 20
 class InterruptionHook(Hook):
     """Save and end on SIGTERM; end where the loss is infinite or not a number.
 
-    All processes end after the same iteration. They agree on it by exchanging two numbers after
-    each, which takes less than a thousandth of it.
+    All processes end after the same iteration: they exchange two numbers after each.
     """
 
     priority = "LOWEST"  # after the checkpoint of the iteration, if one is due

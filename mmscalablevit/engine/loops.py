@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 
@@ -103,6 +103,13 @@ def _build_loader(runner: Runner, config: DataLoader | dict, endless: bool) -> D
         # Past the loader's check, which guards workers that run already.
         object.__setattr__(loader, "batch_sampler", BatchStream(loader.batch_sampler, endless))
     return loader
+
+
+def end_workers(loop: BaseLoop) -> None:
+    """End the workers of a loop's data loader, after its last batch."""
+    loop.dataloader._iterator = None  # persistent ones
+    if isinstance(loop, IterBasedTrainLoop):
+        loop.dataloader_iterator = iter(())
 
 
 @LOOPS.register_module()

@@ -6,12 +6,13 @@ from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from mmscalablevit.checkpoints.loading import load_file
 
 from .checkpointing import SafeCheckpointHook
 from .interruption import InterruptionHook
-from .loops import ResumableEpochLoop, ResumableIterLoop
+from .loops import ResumableEpochLoop, ResumableIterLoop, end_workers
 
 _LOOPS = {"EpochBasedTrainLoop": ResumableEpochLoop, "IterBasedTrainLoop": ResumableIterLoop}
 
@@ -22,6 +23,18 @@ class ResumableRunner(Runner):
     In place of MMEngine's loops and checkpoint hook it runs those of this package. The config
     stays what it is, so that other programs can use it.
     """
+
+    def train(self) -> nn.Module:
+        """Train, and end the data loaders' workers.
+
+        Left to Python's collection of garbage, each of them takes five seconds to end.
+        """
+        try:
+            return super().train()
+        finally:
+            for loop in (self._train_loop, self._val_loop):
+                if isinstance(loop, BaseLoop):
+                    end_workers(loop)
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False

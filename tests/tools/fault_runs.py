@@ -141,8 +141,19 @@ def assert_equal(found: object, expected: object, place: str = "") -> None:
         assert found == expected, place
 
 
+def descendants(process: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            children = Path(f"/proc/{process}/task/{thread}/children").read_text().split()
+            for child in map(int, children):
+                found += [child, *descendants(child)]
+    return found
+
+
 class Job:
-    """A command in a group of processes of its own, all killed at the end of the block.
+    """A command, killed at the end of the block with all that it has started.
 
     Args:
         place: Directory to run it in; its output goes there too.
@@ -159,7 +170,7 @@ class Job:
         with open(self.log, "wb") as file:
             self.process = subprocess.Popen(
                 [*start, str(path), *arguments], cwd=place, env=variables, stdout=file,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                stderr=subprocess.STDOUT,
             )  # fmt: skip
 
     def __enter__(self) -> Job:
@@ -171,13 +182,11 @@ class Job:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.signal_all(signal.SIGKILL)
+        if self.process.poll() is None:
+            for number in (self.process.pid, *descendants(self.process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
         self.process.wait()
-
-    def signal_all(self, number: signal.Signals) -> None:
-        """Signal the command and all that it started, as a batch system does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
 
     @property
     def output(self) -> str:
