@@ -1,4 +1,5 @@
-# (ours) Names and colours of the digits, those of mmscalablevit.datasets.DETECTION_METAINFO.
+# (ours) What all tasks on scenes of digits share. Names and colours are those of
+# mmscalablevit.datasets.DETECTION_METAINFO.
 metainfo = dict(
     classes=tuple(str(digit) for digit in range(10)),
     palette=[
@@ -14,3 +15,15 @@ metainfo = dict(
         (250, 190, 190),
     ],
 )
+train_dataloader = dict(
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
+test_dataloader = val_dataloader

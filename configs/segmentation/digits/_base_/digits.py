@@ -16,9 +16,6 @@ train_pipeline = [
 test_pipeline = train_pipeline
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type="BaseSegDataset",
         data_root=data_root,
@@ -29,10 +26,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=10,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="BaseSegDataset",
         data_root=data_root,
