@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscalablevit.backbones.layers import DepthwiseConv, to_nchw, to_nhwc
+from mmscalablevit.backbones.layers import DepthwiseConv, pad_to_multiple, to_nchw, to_nhwc
 from mmscalablevit.backbones.windows import Size, join_windows, split_windows
 
 
@@ -206,9 +206,7 @@ class TokenReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, ceil(H/r), ceil(W/r), C')."""
-        bottom, right = (-n % self.spatial_ratio for n in x.shape[1:3])
-        if bottom or right:
-            x = F.pad(x, (0, 0, 0, right, 0, bottom))
+        x = pad_to_multiple(x, self.spatial_ratio)
         return F.gelu(self.norm(to_nhwc(self.pointwise(self.depthwise(to_nchw(x))))))
 
 

@@ -110,6 +110,24 @@ def check_positive(name: str, value: object) -> None:
         raise ValueError(f"{name} needs a number above 0, not {value!r}")
 
 
+def check_ratios(arch: Arch, key: str, ratios: Sequence[Any]) -> None:
+    """Check that ratios to ``embed_dims`` are numbers above 0 and leave a channel.
+
+    Args:
+        arch: The architecture.
+        key: Its key with the ratio, for the message.
+        ratios: One ratio a stage.
+
+    Raises:
+        ValueError: One is none or leaves none; the message names the stage.
+    """
+    for stage, (dims, ratio) in enumerate(zip(arch["embed_dims"], ratios, strict=True)):
+        name = f"arch[{key!r}] of stage {stage}"
+        check_positive(name, ratio)
+        if dims * ratio < 1:
+            raise ValueError(f"{name}: {ratio} times embed_dims {dims} leaves no channel")
+
+
 def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
     """Check and complete the stages whose maps are asked for.
 
@@ -172,7 +190,7 @@ class PyramidBackbone(BaseModule):
 
     Args:
         stages: The stages, from the highest resolution down; each maps channels-last maps.
-        embed_dims: Channels of each stage's output.
+        arch: The architecture; ``embed_dims`` has the channels of each stage's output.
         in_channels: Channels of the image.
         out_indices: Stages whose outputs are returned, each through a LayerNorm of its own,
             ``norm{i}``.
@@ -193,7 +211,7 @@ class PyramidBackbone(BaseModule):
     def __init__(
         self,
         stages: Sequence[Stage],
-        embed_dims: Sequence[int],
+        arch: Arch,
         in_channels: int,
         out_indices: int | Sequence[int],
         norm_eps: float | None,
@@ -205,14 +223,16 @@ class PyramidBackbone(BaseModule):
             raise ValueError(
                 f"frozen_stages {frozen_stages} is out of range: -1 (none) to {len(stages) - 1}"
             )
+        self.arch = arch
         self.in_channels = in_channels
-        self.embed_dims = tuple(embed_dims)
+        self.embed_dims = tuple(arch["embed_dims"])
         self.depths = tuple(len(stage.blocks) for stage in stages)
         self.out_indices = resolve_out_indices(out_indices, len(stages))
         self.frozen_stages = frozen_stages
         self.stages = nn.ModuleList(stages)
         for i in self.out_indices:
-            norm = nn.Identity() if norm_eps is None else nn.LayerNorm(embed_dims[i], norm_eps)
+            dims = self.embed_dims[i]
+            norm = nn.Identity() if norm_eps is None else nn.LayerNorm(dims, norm_eps)
             self.add_module(f"norm{i}", norm)
         self._freeze_stages()
 

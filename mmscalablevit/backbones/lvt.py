@@ -16,7 +16,7 @@ from mmscalablevit.backbones.base import (
     Arch,
     PyramidBackbone,
     Stage,
-    check_positive,
+    check_ratios,
     check_whole_numbers,
     resolve_arch,
 )
@@ -265,14 +265,13 @@ class LVT(PyramidBackbone):
             stages.append(Stage(patch_embed, blocks, with_cp))
         super().__init__(
             stages,
-            embed_dims=settings["embed_dims"],
+            arch=settings,
             in_channels=in_channels,
             out_indices=out_indices,
             norm_eps=NORM_EPS,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
         )
-        self.arch = settings
         self.apply(init_layer)
         for module in self.modules():
             if isinstance(module, CSA):
@@ -286,8 +285,7 @@ def check_arch(arch: Arch) -> None:
         ValueError: A value is inconsistent; the message names its key.
     """
     check_whole_numbers(arch, "spatial_ratios")
-    for stage, ratio in enumerate(arch["ffn_ratios"]):
-        check_positive(f"arch['ffn_ratios'] of stage {stage}", ratio)
+    check_ratios(arch, "ffn_ratios", arch["ffn_ratios"])
     for stage, (name, ratio) in enumerate(
         zip(arch["attentions"], arch["spatial_ratios"], strict=True)
     ):

@@ -13,7 +13,7 @@ from mmscalablevit.backbones.base import (
     Arch,
     PyramidBackbone,
     Stage,
-    check_positive,
+    check_ratios,
     check_whole_numbers,
     resolve_arch,
 )
@@ -86,18 +86,19 @@ def check_arch(arch: Arch) -> None:
                 f"arch['attentions'] has an unknown name {name!r}: known are"
                 f" {', '.join(ATTENTIONS)}"
             )
-    if not isinstance(arch["window_size"], int) or arch["window_size"] < 1:
-        raise ValueError(
-            f"arch['window_size'] needs a whole number above 0, not {arch['window_size']!r}"
-        )
-    check_positive("arch['ffn_ratio']", arch["ffn_ratio"])
+    if not isinstance(arch["peg"], bool):
+        raise ValueError(f"arch['peg'] is True or False, not {arch['peg']!r}")
+    window = arch["window_size"]
+    if not isinstance(window, int) or isinstance(window, bool) or window < 1:
+        raise ValueError(f"arch['window_size'] needs a whole number above 0, not {window!r}")
+    check_ratios(arch, "ffn_ratio", [arch["ffn_ratio"]] * len(arch["depths"]))
     check_whole_numbers(arch, "spatial_ratios")
+    check_ratios(arch, "channel_ratios", arch["channel_ratios"])
     for stage, (dims, heads, channel_ratio) in enumerate(
         zip(arch["embed_dims"], arch["num_heads"], arch["channel_ratios"], strict=True)
     ):
-        check_positive(f"arch['channel_ratios'] of stage {stage}", channel_ratio)
         scaled = int(dims * channel_ratio)
-        if scaled < 1 or scaled % heads:
+        if scaled % heads:
             raise ValueError(
                 f"arch: embed_dims {dims} times channel_ratios {channel_ratio} makes {scaled}"
                 f" channels in stage {stage}, which its num_heads {heads} does not divide"
@@ -167,14 +168,13 @@ class ScalableViT(PyramidBackbone):
         ]
         super().__init__(
             stages,
-            embed_dims=settings["embed_dims"],
+            arch=settings,
             in_channels=in_channels,
             out_indices=out_indices,
             norm_eps=1e-6,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
         )
-        self.arch = settings
         self.apply(init_layer)
 
     @staticmethod

@@ -20,6 +20,7 @@ from mmscalablevit.backbones.base import (
     PyramidBackbone,
     Stage,
     check_positive,
+    check_ratios,
     check_whole_numbers,
     resolve_arch,
 )
@@ -340,14 +341,13 @@ class STViT(PyramidBackbone):
             stages.append(Stage(patch_embed, blocks, with_cp))
         super().__init__(
             stages,
-            embed_dims=widths,
+            arch=settings,
             in_channels=in_channels,
             out_indices=out_indices,
             norm_eps=1e-6 if output_norms else None,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
         )
-        self.arch = settings
 
 
 def check_arch(arch: Arch) -> None:
@@ -357,7 +357,7 @@ def check_arch(arch: Arch) -> None:
         ValueError: A value is inconsistent; the message names its key.
     """
     check_whole_numbers(arch, "cell_sizes")
-    check_positive("arch['ffn_ratio']", arch["ffn_ratio"])
+    check_ratios(arch, "ffn_ratio", [arch["ffn_ratio"]] * len(arch["depths"]))
     for stage, scale in enumerate(arch["layer_scales"]):
         if isinstance(scale, bool) or scale != 0:
             check_positive(f"arch['layer_scales'], unless 0, of stage {stage}", scale)
