@@ -59,7 +59,7 @@ def window_attention(module: WSA, x: Tensor) -> Tensor:
     outside = ids[:, None] != ids[None, :]
     outputs = []
     for head in range(heads):
-        logits = torch.zeros(height * width, height * width)
+        logits = x.new_zeros(height * width, height * width)
         if isinstance(module, SWSA):
             for i in range(height * width):
                 for j in range(height * width):
@@ -139,8 +139,7 @@ def backbone(model: ScalableViT, images: Tensor) -> list[Tensor]:
         for j, block in enumerate(stage.blocks):
             x = x + attention(block.attn, norm(block.norm1, x))
             hidden = F.linear(norm(block.norm2, x), block.ffn.fc1.weight, block.ffn.fc1.bias)
-            hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
-            x = x + F.linear(hidden, block.ffn.fc2.weight, block.ffn.fc2.bias)
+            x = x + F.linear(gelu(hidden), block.ffn.fc2.weight, block.ffn.fc2.bias)
             if j == 0 and isinstance(stage.peg, PEG):
                 x = x + torch.stack([depthwise(stage.peg.conv, image) for image in x])
         outputs.append(norm(getattr(model, f"norm{i}"), x).permute(0, 3, 1, 2))
@@ -148,8 +147,12 @@ def backbone(model: ScalableViT, images: Tensor) -> list[Tensor]:
     return outputs
 
 
-def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
-    """LayerNorm over channels with the released models' epsilon."""
+def norm(layer: nn.LayerNorm, x: Tensor, eps: float = 1e-6) -> Tensor:
+    """LayerNorm over channels, with the epsilon of most of the released models' norms."""
     mean = x.mean(dim=-1, keepdim=True)
     variance = ((x - mean) ** 2).mean(dim=-1, keepdim=True)
-    return (x - mean) / torch.sqrt(variance + 1e-6) * layer.weight + layer.bias
+    return (x - mean) / torch.sqrt(variance + eps) * layer.weight + layer.bias
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))

@@ -9,14 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscalablevit.backbones.lvt import CSA, LVT, RASA
-from tests.reference import depthwise, explicit_attention
+from tests.reference import depthwise, explicit_attention, gelu, norm
 
-
-def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
-    """LayerNorm over channels with the released model's epsilon."""
-    mean = x.mean(dim=-1, keepdim=True)
-    variance = ((x - mean) ** 2).mean(dim=-1, keepdim=True)
-    return (x - mean) / torch.sqrt(variance + 1e-5) * layer.weight + layer.bias
+EPS = 1e-5  # PyTorch's default
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -26,10 +21,6 @@ def softmax(logits: Tensor) -> Tensor:
 
 def silu(x: Tensor) -> Tensor:
     return x / (1 + torch.exp(-x))
-
-
-def gelu(x: Tensor) -> Tensor:
-    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 
 def convolutional_attention(module: CSA, x: Tensor) -> Tensor:
@@ -77,7 +68,7 @@ def reduce(module: RASA, x: Tensor) -> Tensor:
                 for column in range(left, min(left + r, width)):
                     cell = cell + conv.weight[:, :, y - top, column - left] @ x[y, column]
             cells.append(cell)
-    return norm(module.reduction.norm, torch.stack(cells))
+    return norm(module.reduction.norm, torch.stack(cells), EPS)
 
 
 def atrous(kernel: Tensor, x: Tensor, dilation: int) -> Tensor:
@@ -126,13 +117,13 @@ def backbone(model: LVT, images: Tensor) -> list[Tensor]:
         projection = stage.patch_embed.projection
         stride, padding = (4, 3) if i == 0 else (2, 1)
         x = F.conv2d(x, projection.weight, projection.bias, stride=stride, padding=padding)
-        x = norm(stage.patch_embed.norm, x.permute(0, 2, 3, 1))
+        x = norm(stage.patch_embed.norm, x.permute(0, 2, 3, 1), EPS)
         for block in stage.blocks:
-            x = x + attention(block.attn, norm(block.norm1, x))
-            hidden = F.linear(norm(block.norm2, x), block.ffn.fc1.weight, block.ffn.fc1.bias)
+            x = x + attention(block.attn, norm(block.norm1, x, EPS))
+            hidden = F.linear(norm(block.norm2, x, EPS), block.ffn.fc1.weight, block.ffn.fc1.bias)
             if isinstance(block.attn, RASA):
                 hidden = torch.stack([depthwise(block.ffn.conv, image) for image in hidden])
             x = x + F.linear(gelu(hidden), block.ffn.fc2.weight, block.ffn.fc2.bias)
-        outputs.append(norm(getattr(model, f"norm{i}"), x).permute(0, 3, 1, 2))
+        outputs.append(norm(getattr(model, f"norm{i}"), x, EPS).permute(0, 3, 1, 2))
         x = x.permute(0, 3, 1, 2)
     return outputs

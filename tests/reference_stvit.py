@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscalablevit.backbones.stvit import MapAttention, STViT, SuperTokenAttention
-from tests.reference import depthwise, explicit_attention, norm
+from tests.reference import depthwise, explicit_attention, gelu, norm
 
 
 def map_attention(module: MapAttention, x: Tensor) -> Tensor:
@@ -88,10 +88,6 @@ def attention(module: MapAttention, x: Tensor) -> Tensor:
     """Either attention on a batch, (B, H, W, C) to the same shape."""
     single = super_token_attention if isinstance(module, SuperTokenAttention) else map_attention
     return torch.stack([single(module, image) for image in x])
-
-
-def gelu(x: Tensor) -> Tensor:
-    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 
 def batch_norm(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from mmscalablevit import LVT, ScalableViT, STViT
+from mmscalablevit.backbones import scalablevit, stvit
 from mmscalablevit.backbones.base import PyramidBackbone
 from tests import reference, reference_lvt, reference_stvit
 
@@ -16,11 +18,16 @@ ALL_STAGES = (0, 1, 2, 3)
 
 
 class Family(NamedTuple):
-    """A backbone, what builds a small one, and what computes its outputs the slow way."""
+    """A backbone, what builds a small one, and what computes its outputs the slow way.
+
+    ``archs`` has the published count of each architecture's parameters, in millions;
+    ``optional_keys`` what an architecture may have beside those of the tiny one, with defaults.
+    """
 
     backbone: type[PyramidBackbone]
-    archs: tuple[str, ...]
+    archs: dict[str, float]
     tiny_arch: dict[str, Any]
+    optional_keys: dict[str, Any]
     settings: dict[str, Any]
     reference: Callable[[Any, Tensor], list[Tensor]]
 
@@ -28,7 +35,7 @@ class Family(NamedTuple):
 FAMILIES = {
     "scalablevit": Family(
         ScalableViT,
-        ("small", "base", "large"),
+        {"small": 25.794, "base": 74.627, "large": 100.985},
         {
             "embed_dims": [16, 16, 32, 32],
             "depths": [2, 1, 2, 2],
@@ -36,12 +43,13 @@ FAMILIES = {
             "channel_ratios": [1.25, 0.5, 1.0, 1.0],
             "spatial_ratios": [8, 4, 2, 1],
         },
+        scalablevit.DEFAULTS,
         {},
         reference.backbone,
     ),
     "stvit": Family(
         STViT,
-        ("small", "base", "large"),
+        {"small": 25.496, "base": 51.691, "large": 94.971},
         {
             "embed_dims": [16, 16, 32, 32],
             "depths": [2, 1, 2, 2],
@@ -49,12 +57,13 @@ FAMILIES = {
             "cell_sizes": [8, 4, 1, 1],
             "layer_scales": [0.0, 0.0, 1e-6, 1e-6],
         },
+        stvit.DEFAULTS,
         {"output_norms": True},
         reference_stvit.backbone,
     ),
     "lvt": Family(
         LVT,
-        ("lvt",),
+        {"lvt": 3.430},
         {
             "embed_dims": [16, 16, 32, 32],
             "depths": [2, 1, 2, 2],
@@ -64,9 +73,13 @@ FAMILIES = {
             "spatial_ratios": [1, 4, 2, 1],
         },
         {},
+        {},
         reference_lvt.backbone,
     ),
 }
+
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 def tiny(family: str, **settings: Any) -> PyramidBackbone:

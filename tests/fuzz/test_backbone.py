@@ -15,6 +15,7 @@ from mmscalablevit.backbones import IWSA, SSA, SWSA, WSA, WSAWithLEM
 from mmscalablevit.backbones.scalablevit import ATTENTIONS
 from mmscalablevit.backbones.windows import axis_segments, map_windows
 from tests import reference
+from tests.backbones.families import FAMILIES, each_family
 from tests.fuzz import examples
 
 CHANNEL_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -188,12 +189,17 @@ VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=5), st.dictionaries(st.te
 
 
 @pytest.mark.slow
+@each_family
 @examples(400)
-@given(arch=archs(), changes=st.data())
+@given(changes=st.data())
 def test_a_wrong_arch_is_told_and_never_a_traceback_from_inside(
-    arch: dict[str, Any], changes: st.DataObject
+    family: str, changes: st.DataObject
 ) -> None:
     """Whatever stands in an arch, it is built, or refused by a ValueError or TypeError."""
+    kind = FAMILIES[family]
+    arch = {**kind.tiny_arch, **kind.optional_keys}
+    if family == "scalablevit":
+        arch = changes.draw(archs())
     wrong: dict[str, Any] = dict(arch)
     for key in changes.draw(st.lists(st.sampled_from(list(arch)), min_size=1, max_size=3)):
         if changes.draw(st.booleans()):
@@ -205,7 +211,7 @@ def test_a_wrong_arch_is_told_and_never_a_traceback_from_inside(
             wrong.pop(key, None)
     try:
         with torch.device("meta"):
-            model = ScalableViT(wrong)
+            model = kind.backbone(wrong)
     except (ValueError, TypeError) as error:
         # the message names what is wrong: an entry of the arch, or the number of stages
         assert any(key in str(error) for key in (*arch, "arch", "out_indices")), error
