@@ -3,7 +3,8 @@
     python tools/visualize.py predictions CONFIG CHECKPOINT --out predictions.png
 
 draws predictions on random images of the test set beside the truth: labels, boxes and masks, or
-label maps, by the config's task.
+label maps, by the config's task. With image files behind CHECKPOINT it draws predictions on these,
+as in the paper's Figure 5, and needs no data set.
 
     python tools/visualize.py features IMAGE CONFIG:CHECKPOINT CONFIG:CHECKPOINT --out features.png
 
@@ -25,7 +26,7 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmscalablevit.analysis import features, super_tokens
+from mmscalablevit.analysis import features, image_predictions, super_tokens
 from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
 from mmscalablevit.engine import MatchingCheckpointHook, UsageError, config, gallery, outputs
 
@@ -37,9 +38,14 @@ def parse_args() -> argparse.Namespace:
     predictions = commands.add_parser("predictions", help="predictions beside the truth")
     predictions.add_argument("config", metavar="CONFIG", help="config file")
     predictions.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of that config")
+    predictions.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="by default images of the test set"
+    )
     predictions.add_argument("--out", type=Path, required=True, metavar="PNG", help="file to write")
-    predictions.add_argument("--count", type=int, help="images, by default 40 (6 for dense tasks)")
-    predictions.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    predictions.add_argument(
+        "--count", type=int, help="test images, by default 40 (6 for dense tasks)"
+    )
+    predictions.add_argument("--seed", type=int, default=0, help="of the choice of test images")
     predictions.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     predictions.set_defaults(run=draw_predictions)
     add_features_arguments(commands.add_parser("features", help="feature maps after blocks"))
@@ -146,26 +152,37 @@ def draw_features(args: argparse.Namespace) -> None:
 
 
 def draw_predictions(args: argparse.Namespace) -> None:
-    """Draw predictions on random test images.
+    """Draw predictions on images of the user's, or on random test images.
 
     Raises:
-        UsageError: The config or the place of the picture cannot be used.
+        UsageError: The config, an image or the place of the picture cannot be used.
         CheckpointError: The checkpoint cannot be used.
     """
     cfg = config.load_config(args.config, args.cfg_options)
     config.require_checkpoint(args.checkpoint)
     if args.out.suffix != ".png":
         raise UsageError(f"--out {args.out}: the picture is a PNG, name it so")
+    if args.count is not None and args.images:
+        raise UsageError("--count chooses test images, and you have named images: leave it out")
+    if args.count is not None and args.count < 1:
+        raise UsageError(f"--count {args.count}: takes a number from 1 on")
+    image_predictions.check_images(args.images)
     outputs.ensure_writable(args.out.parent)
     count = args.count or (40 if cfg.default_scope == "mmpretrain" else 6)
     cfg.log_level = "WARNING"
     if cfg.model.get("backbone"):
         cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
     with tempfile.TemporaryDirectory() as cfg.work_dir:
-        runner = Runner.from_cfg(cfg)
+        if args.images:
+            runner, steps = image_predictions.build_runner(cfg)
+        else:
+            runner = Runner.from_cfg(cfg)
         runner.register_hook(MatchingCheckpointHook())
         runner.load_checkpoint(args.checkpoint)
-        shown = gallery.save_predictions(runner, args.out, count, args.seed)
+        if args.images:
+            shown = image_predictions.save_image_predictions(runner, steps, args.images, args.out)
+        else:
+            shown = gallery.save_predictions(runner, args.out, count, args.seed)
     print(f"{args.out}: {shown}")
 
 
