@@ -40,6 +40,14 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> float:
+    """A number from 0 on."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return number
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -58,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--device", help="cpu or cuda; a GPU if there is one")
     parser.add_argument("--threads", type=positive, help="of PyTorch on the CPU")
     parser.add_argument("--rounds", type=positive, default=7, help="turns of each model")
-    parser.add_argument("--seconds", type=float, default=1.0, help="least time of a turn")
+    parser.add_argument("--seconds", type=not_negative, default=1.0, help="least time of a turn")
     parser.add_argument("--out", type=Path, metavar="JSON", help="file for all that was measured")
     return parser.parse_args()
 

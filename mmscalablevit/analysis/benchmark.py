@@ -26,6 +26,7 @@ from mmengine.logging import MMLogger
 
 from mmscalablevit.analysis.workloads import Workload
 from mmscalablevit.engine import UsageError
+from mmscalablevit.engine.errors import FAILURES, first_line
 from mmscalablevit.environment.facts import installed_versions
 
 Report = Callable[[str], None]
@@ -138,7 +139,8 @@ def serve(
     """Run a workload in this process, as the other side of the connection asks.
 
     It gets the multiply-accumulates and the peak memory once the work is warm; then, for each
-    least time that it sends, the mean time of a step. What the user can mend it gets as text.
+    least time that it sends, the mean time of a step. What goes wrong it gets as text: a model can
+    refuse a size or a type, which is the user's to change.
 
     Args:
         connection: Both ways.
@@ -154,6 +156,7 @@ def serve(
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch.device(device_name)
+    out_of_memory = f"{_name(workload)}: out of memory; take a smaller batch or size"
     try:
         work: Work = (
             MatmulWork(workload, device)
@@ -162,14 +165,23 @@ def serve(
         )
         for _ in range(2):  # the first compiles, the second still finds things to set up
             work.step()
-        peak = measure_peak(work, device)
-        connection.send((work.macs, peak, time_steps(work, device, 0.0)))
-        while (min_seconds := connection.recv()) is not None:
-            connection.send(time_steps(work, device, min_seconds))
+        answer: Any = (work.macs, measure_peak(work, device), time_steps(work, device, 0.0))
     except UsageError as error:
         connection.send(str(error))
+        return
     except torch.OutOfMemoryError:
-        connection.send(f"{_name(workload)}: out of memory; take a smaller batch or size")
+        connection.send(out_of_memory)
+        return
+    except FAILURES as error:
+        connection.send(f"{_name(workload)} cannot be run: {first_line(error)}")
+        return
+    connection.send(answer)
+    while (min_seconds := connection.recv()) is not None:
+        try:
+            answer = time_steps(work, device, min_seconds)
+        except torch.OutOfMemoryError:
+            answer = out_of_memory
+        connection.send(answer)
 
 
 def _name(workload: Workload | str) -> str:

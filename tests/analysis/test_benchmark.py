@@ -90,6 +90,7 @@ def test_what_cannot_be_measured_is_named(text: str, words: list[str]) -> None:
         (["swin-t", "swin-t"], "named twice"),
         (["swin-t", "--baseline", "naive-s"], "--baseline naive-s is none of"),
         (["swin-t", "--device", "tpu"], "no such device"),
+        (["swin-t", "--seconds", "-1"], "-1 is not a number from 0 on"),
         pytest.param(
             ["swin-t", "--device", "cuda"],
             "no usable GPU",
@@ -250,9 +251,23 @@ def test_one_small_run(tmp_path: Path) -> None:
     assert found["matmul_flops_per_second"]["float32"] > 0
 
 
-def test_a_model_that_fails_is_named(tmp_path: Path) -> None:
-    config = tmp_path / "headless.py"
-    config.write_text('model = dict(type="BaseDataPreprocessor")\n')
-    done = run(config, "--rounds", 1, "--seconds", 0)
+@pytest.mark.parametrize(
+    ("code", "arguments", "words"),
+    [
+        ('model = dict(type="BaseDataPreprocessor")', [], "cannot be run: "),
+        ('_base_ = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"', ["--size", "32"],
+         "cannot be run: AssertionError: The input shape"),
+        ('import os\nimport sys\nif "--multiprocessing-fork" in sys.orig_argv:\n    os._exit(3)\n'
+         "model = dict()", [], "its process ended with 3"),
+    ],
+    ids=["no-classifier", "size", "dies"],
+)  # fmt: skip
+def test_a_model_that_fails_is_named(
+    code: str, arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "fails.py"
+    config.write_text(f"{code}\n")
+    done = run(config, "--batch", 1, "--rounds", 1, "--seconds", 0, *arguments)
     assert done.returncode != 0
-    assert f"error: {config}: its process ended with 1" in done.stderr
+    assert f"error: {config}" in done.stderr and words in done.stderr
+    assert "Traceback" not in done.stderr
