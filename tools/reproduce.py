@@ -226,6 +226,8 @@ def collect(args: argparse.Namespace) -> None:
     known = load_tables(args.tables)
     chosen = select_tables(known, args.names)
     out = args.out or args.work_dirs / "tables"
+    if not args.work_dirs.is_dir():
+        print(f"there is no folder {args.work_dirs}: every run is missing", file=sys.stderr)
     outputs.ensure_writable(out)
     reports = collecting.collect(known, chosen, args.work_dirs, state.slurm_jobs(), out)
     name = "_".join(["table", *args.names]) if args.names else "tables"
