@@ -95,7 +95,7 @@ def test(args: argparse.Namespace) -> None:
     if args.amp and cfg.get("default_scope") == "mmdet":
         amp.keep_boxes_in_float32(runner.model)
     if args.compile:
-        config.compile_backbone(runner.model)
+        config.compile_backbone(runner.model, inference=True)
     metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
         report = {"config": args.config, "checkpoint": args.checkpoint, "metrics": metrics}

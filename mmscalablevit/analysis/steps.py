@@ -18,6 +18,7 @@ from mmscalablevit.analysis import naive
 from mmscalablevit.analysis.complexity import count_complexity
 from mmscalablevit.analysis.workloads import Workload, read_config
 from mmscalablevit.engine import UsageError, amp
+from mmscalablevit.engine.config import compile_backbone
 
 BOXES = 8  # in each image that a detector trains on
 
@@ -133,9 +134,9 @@ class ModelWork:
         self.dtype = getattr(torch, workload.dtype)
         if self.scope == "mmdet" and self.dtype != torch.float32:
             amp.keep_boxes_in_float32(model)
-        if workload.compiled:
-            model.backbone.compile(dynamic=False)
         self.model = measured.train(workload.training).to(device)
+        if workload.compiled:
+            compile_backbone(model, inference=not workload.training)
         random = RandomState(0)
         images = random.standard_normal((workload.batch, 3, *workload.size)).astype(np.float32)
         self.images = torch.from_numpy(images).to(device)

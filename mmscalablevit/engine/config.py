@@ -51,7 +51,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise UsageError(f"config {path} is not a config: it must end in .py, .json or .yaml")
     try:
         cfg = Config.fromfile(path)
-    except FAILURES as error:
+    except (*FAILURES, MemoryError) as error:  # the parser's, of a file that is no Python
         line = module_line(error)
         place = f"config {path}" if line is None else f"config {path}, line {line}"
         raise UsageError(f"{place} cannot be read: {first_line(error)}") from error
@@ -250,7 +250,7 @@ def average_weights(cfg: Config) -> None:
     cfg.custom_hooks = [*hooks, ConfigDict(type="mmengine.EMAHook", **EMA)]
 
 
-def compile_backbone(model: nn.Module) -> None:
+def compile_backbone(model: nn.Module, *, inference: bool = False) -> None:
     """Compile the backbone of a built model, in place.
 
     Only the backbone: the dense heads branch on the data (numbers of boxes, of positives), and
@@ -261,10 +261,21 @@ def compile_backbone(model: nn.Module) -> None:
     Each image size is compiled for itself, up to PyTorch's limit of eight; further sizes run
     uncompiled.
 
+    Args:
+        model: The model, bare or wrapped for several processes.
+        inference: The weights never change again in this process. On the CPU they then become
+            constants of all that it compiles, packed once for its matrix products.
+
     Raises:
         UsageError: The model has no backbone.
     """
     backbone = getattr(bare_model(model), "backbone", None)
     if backbone is None:
         raise UsageError("--compile compiles the backbone, and this model has none")
-    backbone.compile()
+    if inference and not any(weight.is_cuda for weight in backbone.parameters()):
+        from torch._inductor import config  # here, since it takes seconds
+
+        # As an option of `compile` it would come too late: tracing looks at the setting too.
+        config.freezing = True
+    # Symbolic sizes make the traces of windows and borders explode.
+    backbone.compile(dynamic=False)

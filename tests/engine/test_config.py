@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from torch import nn
+from torch._inductor import config as inductor_config
 
 from mmscalablevit.engine import config
 from mmscalablevit.engine.errors import UsageError
@@ -81,7 +82,8 @@ def test_weights_are_averaged_once():
     assert [hook.type for hook in cfg.custom_hooks] == ["Other", "mmengine.EMAHook"]
 
 
-def test_only_the_backbone_is_compiled_in_place():
+def test_only_the_backbone_is_compiled_in_place(monkeypatch):
+    monkeypatch.setattr(inductor_config, "freezing", False)
     model = nn.Module()
     model.backbone, model.head = nn.Linear(2, 2), nn.Linear(2, 2)
     names = list(model.state_dict())
@@ -89,6 +91,9 @@ def test_only_the_backbone_is_compiled_in_place():
     assert model.backbone._compiled_call_impl is not None
     assert model.head._compiled_call_impl is None
     assert list(model.state_dict()) == names
+    assert not inductor_config.freezing
+    config.compile_backbone(model, inference=True)
+    assert inductor_config.freezing
     with pytest.raises(UsageError, match="has none"):
         config.compile_backbone(nn.Linear(1, 1))
 

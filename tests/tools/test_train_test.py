@@ -232,7 +232,13 @@ def test_a_compiled_backbone_trains_and_tests_as_the_plain_one(place, trained):
     assert expected.keys() == compiled.keys()
     for name, value in expected.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-2, atol=1e-3, msg=name)
-    run(place, "test.py", "tiny.py", trained / "epoch_2.pth", "--compile", "--work-dir", "compiled")
+    scores = []
+    for name, option in (("plain", []), ("compiled", ["--compile"])):
+        out = ["--out", f"{name}.pkl", "--work-dir", name]
+        run(place, "test.py", "tiny.py", trained / "epoch_2.pth", *option, *out)
+        results = pickle.loads((place / f"{name}.pkl").read_bytes())
+        scores.append(torch.stack([result["pred_score"] for result in results]))
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
