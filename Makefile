@@ -11,7 +11,7 @@ IN_VENV = . "$(VENV)/bin/activate" && PYTHON=python && export PYTHON &&
 .PHONY: help env quickstart test test-all lint clean
 
 help:
-	@echo 'make quickstart   train and test a small ScalableViT on real images, some minutes'
+	@echo 'make quickstart   train and test three small models on real images, a quarter of an hour'
 	@echo 'make test         the quick tests'
 	@echo 'make test-all     all tests, those that train too'
 	@echo 'make lint         ruff, mypy and codespell'
