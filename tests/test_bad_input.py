@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.fileio.backends import registry_utils
+from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.runner import CheckpointLoader
 
 pytest.importorskip("mmdet")
@@ -65,6 +66,8 @@ def place(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.chdir(home)
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    for name, handler in file_handlers.items():
+        monkeypatch.setitem(file_handlers, name, handler)
     monkeypatch.setattr(registry_utils, "backends", dict(registry_utils.backends))
     prefixes = dict(registry_utils.prefix_to_backends)
     monkeypatch.setattr(registry_utils, "prefix_to_backends", prefixes)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mmscalablevit.analysis.workloads import parse_size
 from mmscalablevit.backbones.base import MIN_INPUT_SIZE, PyramidBackbone
+from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.engine import UsageError
 
 matplotlib.use("agg")  # a server has no screen
@@ -86,6 +87,7 @@ def build_model(cfg: Config, checkpoint: str | None) -> Any:
 
     Raises:
         UsageError: Its backbone is none of this package's, or the checkpoint is another model's.
+        CheckpointError: The checkpoint cannot be read.
     """
     backbone = cfg.model.get("backbone")
     if backbone is not None:
@@ -101,6 +103,8 @@ def build_model(cfg: Config, checkpoint: str | None) -> Any:
     if checkpoint is not None:
         try:
             load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
+        except CheckpointError:
+            raise
         except RuntimeError as error:
             message = f"{checkpoint} does not fit {cfg.filename}:\n{error}"
             raise UsageError(message) from error

@@ -8,24 +8,28 @@ scalars and arrays): that little is allowed here, and nothing else.
 
 from __future__ import annotations
 
+import builtins
+import codecs
 import os
 import pickle
 import re
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import PickleHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 
 try:
-    from numpy._core import multiarray
+    from numpy._core import multiarray, numeric
 except ImportError:  # NumPy 1
-    from numpy.core import multiarray  # type: ignore[no-redef]
+    from numpy.core import multiarray, numeric  # type: ignore[no-redef]
 
 # An entry as torch takes it: a callable, or a callable and the name that files give it.
 AllowedGlobal = Callable | tuple[Callable, str]
@@ -209,17 +213,59 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Te
     return weights
 
 
+class UnsafeFileError(CheckpointError):
+    """A file of pickled objects, such as annotations, asks for code."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds plain containers, numbers, texts and NumPy arrays only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module.replace('__builtin__', 'builtins')}.{name}"
+        if full not in _plain_globals():
+            raise UnsafeFileError(
+                f"a .pkl file that the config names asks to run '{full}', which is neither a "
+                "container nor a NumPy array: refused, nothing was executed. If you trust the "
+                "file, save its content as JSON"
+            )
+        return _plain_globals()[full]
+
+
+def _plain_globals() -> dict[str, Callable]:
+    """List by name what pickles of plain objects ask for."""
+    types = ("bytearray", "complex", "frozenset", "range", "set", "slice")
+    named = [entry for entry in mmengine_globals() if isinstance(entry, tuple)]
+    arrays = {str(name): entry for entry, name in named if str(name).startswith("numpy.")}
+    return {
+        **{f"builtins.{name}": getattr(builtins, name) for name in types},
+        **arrays,
+        # by which protocol 5 writes arrays
+        "numpy.core.numeric._frombuffer": vars(numeric)["_frombuffer"],
+        "numpy._core.numeric._frombuffer": vars(numeric)["_frombuffer"],
+        "builtins.bytes": _empty_bytes,
+        "_codecs.encode": codecs.encode,  # by which older protocols write bytes
+        "collections.OrderedDict": OrderedDict,
+    }
+
+
+class _PlainPickleHandler(PickleHandler):
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        return _PlainUnpickler(file, **kwargs).load()
+
+
 def use_safe_loading() -> None:
     """Make every checkpoint that MMEngine loads in this process go through safe loading.
 
     Local files are read by :func:`load_file`, for its messages. For the other places that call
     ``torch.load`` (downloads, object stores, the frameworks' own code) torch's environment
-    switch turns ``weights_only`` on, even where the caller turned it off.
+    switch turns ``weights_only`` on, even where the caller turned it off. Other pickles that
+    MMEngine reads, such as annotations, may hold plain objects and arrays.
     """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     allow_mmengine_checkpoints()
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+    register_handler(["pickle", "pkl"])(_PlainPickleHandler)
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:

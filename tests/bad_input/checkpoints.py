@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import shutil
 
 import torch
 
 from mmscalablevit import ScalableViT
 from mmscalablevit.engine import resume
-from tests.bad_input.place import Place, case
+from tests.bad_input.place import Dangerous, Place, case
 
 WIDER = {"model__backbone__arch__embed_dims": [8, 16, 24, 64], "model__head__in_channels": 64}
 
@@ -190,6 +191,22 @@ def code_in_conversion(place: Place) -> str:
 def code_in_pictures(place: Place) -> str:
     arguments = ["predictions", "classification.py", place.dangerous(), "--out", "a.png"]
     return place.harmless(place.run("visualize.py", *arguments))
+
+
+@case("a pickle with code in it, in feature maps")
+def code_in_features(place: Place) -> str:
+    image = next(place.home.glob("data/pets/train/*/*"))
+    model = f"classification.py:{place.dangerous()}"
+    return place.harmless(place.run("visualize.py", "features", image, model, "--out", "a.png"))
+
+
+@case("a pickle with code in it, as annotations")
+def code_in_annotations(place: Place) -> str:
+    annotations = place.home / "data/pets/evil.pkl"
+    annotations.write_bytes(pickle.dumps([Dangerous(place.home / "executed")]))
+    changes = {"type": "BaseDataset", "ann_file": "evil.pkl"}
+    changes = {f"train_dataloader__dataset__{key}": value for key, value in changes.items()}
+    return place.harmless(place.train_with(**changes))
 
 
 @case("a pickle with code in it, in the preflight")

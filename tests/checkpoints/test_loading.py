@@ -7,10 +7,13 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from collections import OrderedDict
 
+import mmengine
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
@@ -19,6 +22,7 @@ from torch.utils.data import Dataset
 
 from mmscalablevit.checkpoints.loading import (
     CheckpointError,
+    UnsafeFileError,
     allow_mmengine_checkpoints,
     load_file,
     load_from_local,
@@ -59,10 +63,11 @@ class Line(BaseModel):
 @pytest.fixture
 def restored_loader():
     """Put back what use_safe_loading changes for the whole process."""
-    schemes = dict(CheckpointLoader._schemes)
+    schemes, handlers = dict(CheckpointLoader._schemes), dict(file_handlers)
     variable = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     yield
     CheckpointLoader._schemes = schemes
+    file_handlers.update(handlers)
     os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
     if variable is not None:
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = variable
@@ -275,6 +280,29 @@ def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path, restored_loader
     assert not marker.exists()
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "good.pth")
     assert load_from_local(str(tmp_path / "good.pth"))["state_dict"]["a"] == 1
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, restored_loader, protocol):
+    use_safe_loading()
+    content = {
+        "metainfo": {"classes": ("a", "b"), "ids": {1, 2}, "more": OrderedDict(x=b"\xff", y=b"")},
+        "data_list": [{"img_path": "ä.png", "boxes": np.ones((2, 4), "f4"), "label": np.int64(3)}],
+    }
+    mmengine.dump(content, tmp_path / "good.pkl", protocol=protocol)
+    found = mmengine.load(tmp_path / "good.pkl")
+    assert found["metainfo"] == content["metainfo"]
+    assert np.array_equal(found["data_list"][0]["boxes"], np.ones((2, 4)))
+    assert found["data_list"][0]["label"] == 3
+    marker = tmp_path / "marker"
+    mmengine.dump([Dangerous(os.mkdir, str(marker))], tmp_path / "evil.pkl", protocol=protocol)
+    with pytest.raises(UnsafeFileError, match=r"'posix.mkdir'.*nothing was executed"):
+        mmengine.load(tmp_path / "evil.pkl")
+    for function in (eval, getattr):
+        mmengine.dump([Dangerous(function, "1")], tmp_path / "evil.pkl", protocol=protocol)
+        with pytest.raises(UnsafeFileError, match=f"builtins.{function.__name__}"):
+            mmengine.load(tmp_path / "evil.pkl")
+    assert not marker.exists()
 
 
 def test_a_run_resumes_through_safe_loading(tmp_path, trained, restored_loader):
