@@ -6,7 +6,8 @@ LAUNCH_USAGE="Settings from the environment:
   NODE_RANK=0          number of this machine, from 0
   MASTER_ADDR=127.0.0.1  address of machine 0
   PORT=29500           a free port of machine 0
-  MAX_RESTARTS=0       how often to start again, from the last checkpoint, after a fault
+  MAX_RESTARTS=0       how often to start again, from the last checkpoint, after a fault; the same
+                       number on each machine
   PYTHON=python        interpreter
 Without a GPU the processes run on the CPU."
 

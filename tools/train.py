@@ -56,11 +56,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose_checkpoint(cfg: Config, resume_from: str | None) -> None:
-    """Set what the Runner resumes from."""
-    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-    if resume_from is None and any(int(os.environ.get(name, 0)) > 0 for name in counts):
-        resume_from = "auto"  # torchrun or Slurm has started the job anew after a fault
+def choose_checkpoint(cfg: Config, resume_from: str | None) -> str | None:
+    """Find what the Runner resumes from.
+
+    Returns:
+        A checkpoint; None if training starts at the beginning.
+
+    Raises:
+        UsageError: The checkpoint is missing or is not one to go on from.
+        CheckpointError: It cannot be read.
+    """
     if resume_from is None:
         if found := resume.find_checkpoint(cfg.work_dir):
             message = (
@@ -69,28 +74,35 @@ def choose_checkpoint(cfg: Config, resume_from: str | None) -> None:
                 "them instead, stop it and add --resume"
             )
             print_log(message, logger="current", level=logging.WARNING)
-        return
+        return None
     if resume_from == "auto":
         found = resume.find_checkpoint(cfg.work_dir)
         if found is None:
             print(f"--resume: no checkpoint in {cfg.work_dir}; training starts at the beginning")
-            return
-        resume_from = found
-    else:
-        config.require_checkpoint(resume_from)
-        if "://" not in resume_from and "optimizer" not in load_file(resume_from):
-            raise UsageError(
-                f"--resume {resume_from}: the file holds weights only, not a training state; "
-                f"start from it with --cfg-options load_from={resume_from}"
-            )
-    cfg.resume, cfg.load_from = True, resume_from
+        return found
+    config.require_checkpoint(resume_from)
+    if "://" not in resume_from and "optimizer" not in load_file(resume_from):
+        raise UsageError(
+            f"--resume {resume_from}: the file holds weights only, not a training state; "
+            f"start from it with --cfg-options load_from={resume_from}"
+        )
+    return resume_from
+
+
+def was_restarted() -> bool:
+    """Tell whether torchrun or Slurm has started the job anew after a fault.
+
+    Of several torchruns, each counts only the faults of its own machine.
+    """
+    counts = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    return distributed.any_process(any(int(os.environ.get(name, 0)) > 0 for name in counts))
 
 
 def report_changes(cfg: Config) -> None:
     """Say how a config differs from the one that the checkpoint to resume was trained with."""
     try:
         before = parse_config(load_file(cfg.load_from)["meta"]["cfg"])
-    except (SyntaxError, ValueError, KeyError):
+    except (LookupError, TypeError, ValueError):
         return  # a checkpoint that does not say
     content = provenance.config_content
     if changed := differences(content(before), content(cfg.to_dict())):
@@ -114,7 +126,11 @@ def train(args: argparse.Namespace) -> None:
     datasets.require_data(cfg, "train_dataloader", "val_dataloader")
     config.set_work_dir(cfg, args.config, args.work_dir)
     outputs.ensure_writable(cfg.work_dir)
-    choose_checkpoint(cfg, args.resume)
+    distributed.set_up(cfg, args.launcher)
+    resume_from = args.resume or ("auto" if was_restarted() else None)
+    start = distributed.decide_for_all(lambda: choose_checkpoint(cfg, resume_from))
+    if start is not None:
+        cfg.resume, cfg.load_from = True, start
     if cfg.get("load_from") and not cfg.get("resume"):
         config.load_weights_file(cfg.load_from)
     if args.amp:
@@ -129,7 +145,6 @@ def train(args: argparse.Namespace) -> None:
         randomness = cfg.setdefault("randomness", ConfigDict())
         randomness.seed = args.seed if args.seed is not None else randomness.get("seed")
         randomness.deterministic = args.deterministic
-    distributed.set_up(cfg, args.launcher)
     locking.lock_work_dir(cfg.work_dir)
     if int(os.environ.get("RANK", 0)) == 0:  # which holds the lock
         resume.remove_leftovers(cfg.work_dir)

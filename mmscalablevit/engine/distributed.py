@@ -1,7 +1,8 @@
 """Several processes, also on machines without a GPU.
 
-MMEngine starts its process group on a GPU and hands DDP a GPU's number. Where there is none, the
-group is started here, with gloo, before the Runner, which leaves a running group alone.
+The process group is started before the Runner, which leaves a running group alone: what a training
+starts from is agreed upon first. MMEngine's own start of a group needs a GPU, and it hands DDP a
+GPU's number. Where there is none, the group is gloo's.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import all_gather_object, broadcast_object_list, init_dist, is_main_process
 from mmengine.logging import print_log
+from mmengine.utils.dl_utils import set_multi_processing
+
+from mmscalablevit.checkpoints import CheckpointError
 
 from .errors import UsageError
+
+Decision = TypeVar("Decision")
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -92,7 +100,7 @@ def _port(environ: Mapping[str, str]) -> int:
 
 
 def set_up(cfg: Config, launcher: str) -> None:
-    """Prepare a config and this process for a launcher.
+    """Prepare a config and this process for a launcher, and join the process group.
 
     Args:
         cfg: The config, changed in place.
@@ -113,7 +121,12 @@ def set_up(cfg: Config, launcher: str) -> None:
                 f"more processes than GPUs: process {local_rank + 1} of this machine finds only "
                 f"{gpus} GPU(s); ask for {gpus}, or look at CUDA_VISIBLE_DEVICES"
             )
-        return  # MMEngine does the rest
+        # As MMEngine's Runner.setup_env does it.
+        settings: Mapping[str, Any] = cfg.get("env_cfg") or {}
+        set_multi_processing(**settings.get("mp_cfg", {}), distributed=True)
+        if not dist.is_initialized():
+            init_dist(launcher, **settings.get("dist_cfg", {}))
+        return
     _set_up_cpu(cfg, int(environment["WORLD_SIZE"]))
 
 
@@ -135,6 +148,38 @@ def _set_up_cpu(cfg: Config, world_size: int) -> None:
         )
     if not dist.is_initialized():
         dist.init_process_group("gloo")
+
+
+def any_process(answer: bool) -> bool:
+    """Return whether the answer is yes in any process; to be called in all of them."""
+    return any(all_gather_object(answer))
+
+
+def decide_for_all(decide: Callable[[], Decision]) -> Decision:
+    """Let the first process decide; to be called in all of them.
+
+    Machines that share a disk can see different files for some seconds.
+
+    Args:
+        decide: What to call in the first process.
+
+    Returns:
+        What it returns there.
+
+    Raises:
+        UsageError: It is raised there.
+        CheckpointError: It is raised there.
+    """
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = decide()
+        except (UsageError, CheckpointError) as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def replace_sync_bn(cfg: Config) -> bool:

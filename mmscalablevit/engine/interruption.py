@@ -50,9 +50,12 @@ class InterruptionHook(Hook):
         signal.signal(signal.SIGTERM, self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal; a second one ends the process at once."""
+        """Remember the signal.
+
+        More of them change nothing: where Slurm signals all processes of a job, one comes from
+        Slurm and another from torchrun, which passes on its own.
+        """
         self._signalled = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def after_train_iter(
         self,

@@ -122,6 +122,10 @@ def last_holder(work_dir: str | os.PathLike) -> Holder | None:
     """
     try:
         content = json.loads((Path(work_dir) / LOCK_NAME).read_text(encoding="utf-8"))
-        return Holder(str(content["host"]), int(content["pid"]), content.get("slurm_job"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        job = content.get("slurm_job")
+        return Holder(str(content["host"]), int(content["pid"]), None if job is None else str(job))
+    except (
+        *(OSError, ValueError, TypeError, KeyError, AttributeError),
+        *(OverflowError, RecursionError),
+    ):
         return None

@@ -7,12 +7,14 @@ microseconds each, and give the same batches in the same order.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, repeat
+from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 import torch
@@ -64,6 +66,21 @@ class BatchStream:
                 self.sampler.set_epoch(epoch)
 
 
+class _DeafProcess(ForkProcess):
+    """A process that SIGTERM cannot end from its first instruction on."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it is inherited
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _DeafContext(ForkContext):
+    Process = _DeafProcess
+
+
 def _obey_parent() -> None:
     """End this process when its parent terminates it, and at no other's SIGTERM."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
@@ -92,6 +109,9 @@ def prepare_loader(loader: DataLoader, seed: int) -> None:
     """
     loader.generator = torch.Generator().manual_seed(seed)
     loader.worker_init_fn = partial(_start_worker, initialize=loader.worker_init_fn)
+    forks = loader.multiprocessing_context is None and multiprocessing.get_start_method() == "fork"
+    if forks and loader.num_workers > 0:
+        loader.multiprocessing_context = _DeafContext()
 
 
 def _build_loader(runner: Runner, config: DataLoader | dict, endless: bool) -> DataLoader:

@@ -50,16 +50,18 @@ def config_content(cfg: Mapping[str, Any]) -> dict[str, Any]:
     what it resumes from, the file that pretrained weights are read from.
     """
     content = {key: _plain(value) for key, value in cfg.items() if key not in _LAUNCH_KEYS}
-    hooks = [
-        hook
-        for hook in content.pop("custom_hooks", None) or []
-        if not (isinstance(hook, dict) and hook.get("type") == "MatchingCheckpointHook")
-    ]
+    hooks = content.pop("custom_hooks", None)
+    if isinstance(hooks, list):
+        hooks = [hook for hook in hooks if not _is_matching_hook(hook)]
     if hooks:
         content["custom_hooks"] = hooks
     if isinstance(content.get("auto_scale_lr"), dict):
         content["auto_scale_lr"].pop("enable", None)
     return content
+
+
+def _is_matching_hook(hook: Any) -> bool:
+    return isinstance(hook, dict) and hook.get("type") == "MatchingCheckpointHook"
 
 
 def _plain(value: Any) -> Any:

@@ -61,13 +61,10 @@ def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
     Returns:
         Its path, or None where there is none.
     """
-    earlier = _set_aside_before(Path(work_dir))
-    for path in list_checkpoints(work_dir):
-        if earlier.get(path.name) == path.stat().st_mtime_ns:
-            continue
+    for path in own_checkpoints(work_dir):
         try:
             load_file(path)
-        except CheckpointError as error:
+        except (CheckpointError, FileNotFoundError) as error:
             print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
         else:
             return str(path)
@@ -84,6 +81,24 @@ def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
+def own_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
+    """List a run's checkpoints, the newest first, without those that :func:`set_aside` names."""
+    earlier = _set_aside_before(Path(work_dir))
+    return [
+        path
+        for path in list_checkpoints(work_dir)
+        if path.name not in earlier or earlier[path.name] != _written(path)
+    ]
+
+
+def _written(path: Path) -> int | None:
+    """Return when a file was written, in nanoseconds; None where it cannot be told."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # a link to nowhere, or a file that was removed a moment ago
+        return None
+
+
 def newer_checkpoints(work_dir: str | os.PathLike, path: str | None) -> dict[str, int]:
     """Find the checkpoints in a directory that a run from this checkpoint on does not follow.
 
@@ -98,7 +113,8 @@ def newer_checkpoints(work_dir: str | os.PathLike, path: str | None) -> dict[str
     start = Path(path).resolve() if path else None
     known = any(other.resolve() == start for other in found)
     newer = takewhile(lambda other: other.resolve() != start, found) if known else found
-    return {file.name: file.stat().st_mtime_ns for file in newer}
+    times = {file.name: _written(file) for file in newer}
+    return {name: time for name, time in times.items() if time is not None}
 
 
 def set_aside(work_dir: str | os.PathLike, earlier: dict[str, int]) -> None:
@@ -120,7 +136,7 @@ def _set_aside_before(directory: Path) -> dict[str, int]:
     """Read what :func:`set_aside` noted: names of files and when they were written."""
     try:
         content = json.loads((directory / _EARLIER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

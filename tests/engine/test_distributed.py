@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import stat
 import subprocess
@@ -7,8 +8,10 @@ import sys
 import tempfile
 
 import pytest
+import torch.distributed as dist
 from mmengine.config import Config
 
+from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.engine import distributed
 from mmscalablevit.engine.distributed import launcher_environment, replace_sync_bn
 from mmscalablevit.engine.errors import UsageError
@@ -98,6 +101,36 @@ def test_sync_bn_is_replaced_wherever_it_stands():
     assert cfg.model.heads[0].norm_cfg.type == "BN"
     assert "sync_bn" not in cfg
     assert not replace_sync_bn(cfg)
+
+
+def test_one_process_decides_for_itself():
+    assert distributed.any_process(True) and not distributed.any_process(False)
+    assert distributed.decide_for_all(lambda: "epoch_3.pth") == "epoch_3.pth"
+
+
+def decide(rank: int, folder: str) -> None:
+    """What the first of two processes sees or suffers is what both do."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/s", rank=rank, world_size=2)
+    assert distributed.any_process(rank == 1) and not distributed.any_process(False)
+    assert distributed.decide_for_all(lambda: rank) == 0
+
+    def fail() -> None:
+        raise CheckpointError(f"x.pth is empty, says process {rank}")
+
+    with pytest.raises(CheckpointError, match="says process 0"):
+        distributed.decide_for_all(fail)
+    distributed.tear_down()
+
+
+def test_several_processes_decide_alike(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=decide, args=(rank, str(tmp_path))) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 @pytest.mark.slow

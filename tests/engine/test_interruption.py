@@ -16,14 +16,15 @@ from .toy_run import build_run
 
 
 class Terminate(Hook):
-    """Sends SIGTERM to this process at one moment of a run."""
+    """Sends SIGTERM to this process, perhaps several times, at one moment of a run."""
 
-    def __init__(self, iteration: int = -1, validation: int = -1) -> None:
-        self.iteration, self.validation = iteration, validation
+    def __init__(self, iteration: int = -1, validation: int = -1, times: int = 1) -> None:
+        self.iteration, self.validation, self.times = iteration, validation, times
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def before_val_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.validation and batch_idx == 1:
@@ -43,6 +44,26 @@ def interrupt(work_dir: Path, hook: Hook, **settings) -> str:
         run.train()
     assert stop.value.code == EXIT_CODE == 143
     return Path(find_checkpoint(work_dir)).name
+
+
+def test_a_second_signal_does_not_keep_it_from_saving(tmp_path):
+    assert interrupt(tmp_path, Terminate(5, times=3)) == "epoch_1_iter_6.pth"
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_workers_survive_sigterm_from_their_first_moment_on(tmp_path, monkeypatch, by_epoch):
+    """Slurm signals them too; each signals itself here as soon as it is there."""
+    fork = os.fork
+
+    def fork_and_signal() -> int:
+        if (child := fork()) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    monkeypatch.setattr(os, "fork", fork_and_signal)
+    run = build_run(tmp_path, by_epoch, length=2 if by_epoch else 8, workers=2)
+    run.train()
+    assert len(run.model.seen) == 8
 
 
 EMA = {"type": "EMAHook", "momentum": 0.1}

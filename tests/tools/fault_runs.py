@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -150,6 +151,25 @@ def descendants(process: int) -> list[int]:
             for child in map(int, children):
                 found += [child, *descendants(child)]
     return found
+
+
+def wait_for_end(path: Path, limit: float = 120.0) -> int:
+    """Wait until none of the processes whose ids a file lists is there, and return their number."""
+    processes = path.read_text().split()
+    end = time.monotonic() + limit
+    while left := [process for process in processes if is_alive(process)]:
+        assert time.monotonic() < end, f"still there: {left}"
+        time.sleep(0.1)
+    return len(processes)
+
+
+def is_alive(process: str) -> bool:
+    """Whether a process is there and not merely waiting to be counted by its parent."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 class Job:

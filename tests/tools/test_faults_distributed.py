@@ -10,37 +10,58 @@ import torch
 from mmscalablevit.checkpoints import load_file
 from mmscalablevit.engine.resume import find_checkpoint
 
-from .fault_runs import Job, assert_equal, free_port, run, state, write_configs, write_data
+from .fault_runs import (
+    ROOT,
+    Job,
+    assert_equal,
+    free_port,
+    run,
+    state,
+    wait_for_end,
+    write_configs,
+    write_data,
+)
 
 pytestmark = pytest.mark.slow
 
 # What happens to one process of a job, as a hook that its config names.
 _HOOK = """
 import os
-import signal
+from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from tests.tools.fault_runs import descendants
+
 
 @HOOKS.register_module()
 class Signal(Hook):
-    def __init__(self, number, rank, iteration, to_launcher):
-        self.number, self.rank, self.iteration = number, rank, iteration
-        self.to_launcher = to_launcher
+    def __init__(self, number, rank, iteration, to):
+        self.number, self.rank, self.iteration, self.to = number, rank, iteration, to
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and not runner.cfg.get("resume")
-        if first and runner.rank == self.rank and runner.iter == self.iteration:
-            os.kill(os.getppid() if self.to_launcher else os.getpid(), self.number)
+        if runner.cfg.get("resume") or (runner.rank, runner.iter) != (self.rank, self.iteration):
+            return
+        launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+        everyone = [launcher, *descendants(launcher)]
+        Path("signalled").write_text(" ".join(map(str, everyone)))
+        chosen = {"self": [os.getpid()], "launcher": [launcher], "everyone": everyone}
+        for process in chosen[self.to]:
+            os.kill(process, self.number)
 """
 _FAULTY = """
-_base_ = "epochs.py"
+_base_ = "{base}.py"
 custom_imports = dict(imports=["mmscalablevit", "signals"], allow_failed_imports=False)
 custom_hooks = [dict(type="Signal", {settings})]
 """
-_KILL = "number=9, rank=1, iteration=6, to_launcher=False"
-_TERMINATE = "number=15, rank=0, iteration=6, to_launcher=True"
+_FAULTS = {
+    "kill": ("epochs", "number=9, rank=1, iteration=6, to='self'"),
+    "terminate": ("epochs", "number=15, rank=0, iteration=6, to='launcher'"),
+    # As Slurm does it: the launcher, its processes, and the workers of their data loaders.
+    "terminate_all_epochs": ("epochs", "number=15, rank=0, iteration=6, to='everyone'"),
+    "terminate_all_iterations": ("iterations", "number=15, rank=0, iteration=6, to='everyone'"),
+}
 
 LAST = "epoch_2.pth"
 # Two times three images are the batch of one process. SGD's steps are as exact as the gradients.
@@ -58,8 +79,9 @@ def place(tmp_path_factory) -> Path:
     write_data(root)
     write_configs(root)
     (root / "signals.py").write_text(_HOOK)
-    for name, settings in {"kill": _KILL, "terminate": _TERMINATE}.items():
-        (root / f"{name}.py").write_text(_FAULTY.replace("{settings}", settings))
+    for name, (base, settings) in _FAULTS.items():
+        content = _FAULTY.replace("{base}", base).replace("{settings}", settings)
+        (root / f"{name}.py").write_text(content)
     return root
 
 
@@ -68,6 +90,11 @@ def two(place) -> Path:
     """The work directory of two processes."""
     run(place, "dist_train.sh", "epochs.py", 2, "--work-dir", "two", *HALF, PORT=free_port())
     return place / "two"
+
+
+def paths(place: Path) -> str:
+    """Where the processes find the hook, and what it imports."""
+    return f"{place}:{ROOT}"
 
 
 def test_two_processes_train_as_one_does(place, two):
@@ -100,7 +127,7 @@ def test_two_machines_train_as_one_does(place, two):
 
 
 def test_a_job_starts_again_when_a_process_is_killed(place, two):
-    settings = {"PYTHONPATH": str(place), "MAX_RESTARTS": "1"}
+    settings = {"PYTHONPATH": paths(place), "MAX_RESTARTS": "1"}
     output = run(
         place, "dist_train.sh", "kill.py", 2, "--work-dir", "killed", *HALF, PORT=free_port(),
         **settings,
@@ -109,19 +136,59 @@ def test_a_job_starts_again_when_a_process_is_killed(place, two):
     assert_equal(state(place / "killed" / LAST), state(two / LAST))
 
 
+def test_both_machines_start_again_when_a_process_of_one_is_killed(place, two):
+    settings = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "PORT": free_port(), "MAX_RESTARTS": "1"}
+    settings["PYTHONPATH"] = paths(place)
+    command = ["dist_train.sh", "kill.py", 1, "--work-dir", "killed_nodes", *HALF]
+    with (
+        Job(place, command, **settings, NODE_RANK="0") as first,
+        Job(place, command, **settings, NODE_RANK="1") as second,
+    ):
+        outputs = first.end() + second.end()
+    assert "resumed epoch: 1, iter: 4" in outputs and "exitcode: -9" in outputs
+    assert_equal(state(place / "killed_nodes" / LAST), state(two / LAST))
+
+
 def test_without_restarts_a_killed_process_ends_the_job(place):
-    settings = {"PYTHONPATH": str(place), "PORT": free_port()}
+    settings = {"PYTHONPATH": paths(place), "PORT": free_port()}
     run(place, "dist_train.sh", "kill.py", 2, "--work-dir", "dead", *HALF, expect=1, **settings)
     assert find_checkpoint(place / "dead").endswith("epoch_1.pth")
 
 
 def test_sigterm_to_the_launcher_saves_and_the_job_goes_on(place, two):
-    settings = {"PYTHONPATH": str(place)}
     command = ["dist_train.sh", "terminate.py", 2, "--work-dir", "ended", *HALF]
-    output = run(place, *command, expect=1, PORT=free_port(), **settings)
+    output = run(place, *command, expect=1, PORT=free_port(), PYTHONPATH=paths(place))
     assert "SIGTERM: training ends after iteration" in output
     found = Path(find_checkpoint(place / "ended"))
     assert found.name.startswith("epoch_1_iter_")  # in the second epoch
     command.insert(3, "--resume")
-    run(place, *command, PORT=free_port(), **settings)
+    run(place, *command, PORT=free_port(), PYTHONPATH=paths(place))
     assert_equal(state(place / "ended" / LAST), state(two / LAST))
+
+
+WORKERS = ["train_dataloader.num_workers=2"]
+
+
+def test_slurms_signal_to_all_processes_of_torchrun_saves_and_leaves_none(place, two):
+    command = ["dist_train.sh", "terminate_all_epochs.py", 2, "--work-dir", "all", *HALF, *WORKERS]
+    output = run(place, *command, expect=1, PORT=free_port(), PYTHONPATH=paths(place))
+    processes = wait_for_end(place / "signalled")
+    assert processes == 1 + 2 * (1 + 2)  # the launcher, two processes, two workers of each
+    assert "SIGTERM: training ends after iteration" in output
+    assert Path(find_checkpoint(place / "all")).name.startswith("epoch_1_iter_")
+    command.insert(3, "--resume")
+    run(place, *command, PORT=free_port(), PYTHONPATH=paths(place))
+    assert_equal(state(place / "all" / LAST), state(two / LAST))
+
+
+def test_slurms_signal_to_a_process_and_its_workers_saves_and_leaves_none(place):
+    options = ["--cfg-options", "train_cfg.max_iters=12"]
+    run(place, "train.py", "iterations.py", "--work-dir", "whole", *options)
+    command = ["train.py", "terminate_all_iterations.py", "--work-dir", "alone", *options]
+    output = run(place, *command, expect=143, PYTHONPATH=paths(place))
+    assert wait_for_end(place / "signalled") == 3
+    assert "Traceback" not in output
+    assert Path(find_checkpoint(place / "alone")).name == "iter_7.pth"
+    command.insert(2, "--resume")
+    run(place, *command, PYTHONPATH=paths(place))
+    assert_equal(state(place / "alone" / "iter_12.pth"), state(place / "whole" / "iter_12.pth"))
