@@ -22,6 +22,7 @@ from mmscalablevit.checkpoints import use_safe_loading
 from mmscalablevit.engine import UsageError, config, locking, outputs, resume, training
 
 MIB = 2**20
+FEWEST = 8  # records after the settling that the comparison needs
 GROWTH = 0.02  # share of the memory by which the last part may exceed the first
 
 
@@ -59,8 +60,6 @@ def judge(record: ResourceHook, settle: int) -> tuple[str, bool]:
         The figures in words, and whether nothing grew.
     """
     settled = [i for i, iteration in enumerate(record.iterations) if iteration > settle]
-    if len(settled) < 8:
-        raise UsageError(f"the run is too short to judge what comes after iteration {settle}")
     part = len(settled) // 4
     first, last = settled[:part], settled[-part:]
     before, after = (statistics.median(record.memory[i] for i in part) for part in (first, last))
@@ -96,6 +95,12 @@ def soak(args: argparse.Namespace) -> bool:
     outputs.ensure_writable(cfg.work_dir)
     locking.lock_work_dir(cfg.work_dir)
     runner = training.ResumableRunner.from_cfg(cfg)
+    length = runner.train_loop.max_iters
+    if length // args.interval - args.settle // args.interval < FEWEST:
+        raise UsageError(
+            f"{length} iterations are too few to judge what comes after iteration {args.settle}, "
+            f"with a record every {args.interval}: train longer, or lower --settle or --interval"
+        )
     record = ResourceHook(args.interval)
     runner.register_hook(record)
     runner.train()
