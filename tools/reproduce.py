@@ -6,7 +6,8 @@
     python tools/reproduce.py collect [TABLE ...]
     python tools/reproduce.py docs [--check]
 
-TABLE is 2, 3 (or 3-retinanet, 3-mask-rcnn), 4 (or 4-semantic-fpn, 4-upernet), 5 (or 5a, 5b), 6, 7.
+TABLE is 2, 3 (or 3-retinanet, 3-mask-rcnn), 4 (or 4-semantic-fpn, 4-upernet), 5 (or 5a, 5b), 6, 7,
+stvit or lvt; `list` names all.
 """
 
 from __future__ import annotations

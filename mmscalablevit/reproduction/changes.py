@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def trained_contents(work_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """
     contents, problems = [], []
     for start in list_starts(work_dir):
-        if not (start / "vis_data").is_dir() or (start / f"{start.name}.json").exists():
+        if not os.path.isdir(start / "vis_data") or os.path.exists(start / f"{start.name}.json"):
             continue  # a start that failed at once, or a test
         try:
             config = read_config(start / DUMPED_CONFIG)
@@ -41,7 +42,7 @@ def trained_contents(work_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
             contents.append(config_content(_saved_config(checkpoint)))
         except CheckpointError as error:
             problems.append(str(error))
-        except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
             problems.append(f"{checkpoint} does not say which config it is of")
     return contents, problems
 

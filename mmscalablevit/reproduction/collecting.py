@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,8 +221,8 @@ def _foreign(tables: Mapping[str, Table], work_dirs: Path, own: Path | None) -> 
         paths = sorted(path for path in work_dirs.iterdir() if not path.name.startswith("."))
     except OSError:
         return []
-    ours = own.resolve() if own else None
-    names = [path.name for path in paths if path.name not in known and path.resolve() != ours]
+    ours = os.path.realpath(own) if own else None
+    names = [p.name for p in paths if p.name not in known and os.path.realpath(p) != ours]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     listed = ", ".join(map(_clean, names[:_MOST_NAMES])) + more
     return [f"in {work_dirs}, passed over as it belongs to no table: {listed}"] if names else []
@@ -334,7 +335,7 @@ def _origins(work_dir: Path) -> tuple[list[Origin], list[str]]:
             content = None
         if content is not None:
             origins.append(_origin(content))
-        elif (start / "vis_data" / "scalars.json").exists():
+        elif os.path.exists(start / "vis_data" / "scalars.json"):
             origins.append(_origin_from_log(start / f"{start.name}.log"))
     return origins, problems
 

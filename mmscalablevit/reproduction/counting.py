@@ -16,7 +16,7 @@ from mmscalablevit.engine.errors import UsageError
 
 from .building import build_model
 from .peers import build_peer, own_size
-from .published import Row, Run, Table
+from .published import EVERYTHING, LAYERS, Row, Run, Table
 
 Size = tuple[int, int]
 
@@ -38,19 +38,23 @@ class Count:
         row: The row.
         size: Height and width of the image.
         complexity: The counts.
+        flops: What the table's FLOPs have in them.
     """
 
     row: Row
     size: Size
     complexity: Complexity
+    flops: str = LAYERS
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates by the table's convention."""
+        return macs_of(self.complexity, self.flops)
 
     @property
     def figures(self) -> dict[str, float]:
-        """Counts by column, in the tables' units: FLOPs by the paper's convention."""
-        return {
-            "params": self.complexity.parameters / 1e6,
-            "flops": self.complexity.paper_macs / 1e9,
-        }
+        """Counts by column, in the tables' units: FLOPs by the table's convention."""
+        return {"params": self.complexity.parameters / 1e6, "flops": self.macs / 1e9}
 
     @property
     def everything(self) -> float:
@@ -66,6 +70,11 @@ class Count:
             and differs(counted, self.row.published[column])
             and column not in self.row.notes
         ]
+
+
+def macs_of(complexity: Complexity, flops: str) -> int:
+    """Multiply-accumulates by a table's convention, ``layers`` or ``everything``."""
+    return complexity.total_macs if flops == EVERYTHING else complexity.paper_macs
 
 
 def difference(counted: float, printed: float) -> float:
@@ -119,7 +128,7 @@ class Counter:
         """
         if row.runs:
             complexity = self.count_config(row.runs[0].config, table.input_size)
-            return Count(row, table.input_size, complexity)
+            return Count(row, table.input_size, complexity, table.flops)
         if row.peer is None:
             return None
         like = load_config(str(_first_config(table)))
@@ -129,7 +138,8 @@ class Counter:
             key: tuple[object, ...] = (peer, size)  # a classifier is the same in all tables
         else:
             key = (peer, table.key)
-        return Count(row, size, self._count(key, size, lambda: build_peer(peer, like)))
+        complexity = self._count(key, size, lambda: build_peer(peer, like))
+        return Count(row, size, complexity, table.flops)
 
     def _count(
         self, key: tuple[object, ...], size: Size, build: Callable[[], nn.Module]

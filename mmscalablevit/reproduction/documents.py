@@ -1,14 +1,14 @@
 """The tables of the READMEs and the metafiles, written from the published figures and counts.
 
 In a README a table stands between ``<!-- table: KEY -->`` and ``<!-- end -->``; KEY is that of a
-published table, whose rows in the README's folder are shown, or ``models`` for all models. Of a
-metafile everything from ``Models:`` on is written.
+published table, whose rows in the README's folder are shown, or one of :data:`MODELS` for models
+of all tasks. Of a metafile everything from ``Models:`` on is written.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,33 @@ from mmscalablevit.analysis import Complexity
 from mmscalablevit.engine.config import load_config
 from mmscalablevit.engine.errors import UsageError
 
-from .counting import Counter, default_size
+from .counting import Counter, default_size, macs_of
 from .plan import Schedule, read_schedule
 from .published import ROOT, Row, Run, Table, load_tables
 from .tables import format_flops, format_params, markdown
 
 FOLDERS = tuple(
-    ROOT / "configs" / task / "scalablevit"
+    ROOT / "configs" / task / backbone
+    for backbone in ("scalablevit", "stvit", "lvt")
     for task in ("classification", "detection", "segmentation")
 )
-# Tables of the models themselves, in contrast to those of their variants, by the task's name.
+# Tables of models with published results, in contrast to those of their variants, by the task's
+# name: what a README shows together.
 MODELS = {
-    "2": "ImageNet-1K",
-    "3-retinanet": "COCO, RetinaNet",
-    "3-mask-rcnn": "COCO, Mask R-CNN",
-    "4-semantic-fpn": "ADE20K, Semantic FPN",
-    "4-upernet": "ADE20K, UperNet",
+    "models": {
+        "2": "ImageNet-1K",
+        "3-retinanet": "COCO, RetinaNet",
+        "3-mask-rcnn": "COCO, Mask R-CNN",
+        "4-semantic-fpn": "ADE20K, Semantic FPN",
+        "4-upernet": "ADE20K, UperNet",
+    },
+    "other-models": {
+        "stvit-imagenet-224": "ImageNet-1K",
+        "stvit-imagenet-384": "ImageNet-1K at 384",
+        "lvt-imagenet": "ImageNet-1K",
+        "lvt-segformer": "ADE20K, SegFormer",
+        "lvt-panoptic": "COCO, Panoptic FPN",
+    },
 }
 _REGION = re.compile(r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 _MODELS_KEY = "\nModels:\n"
@@ -52,6 +63,9 @@ _METRICS = {
     "coco/segm_mAP": ("Instance Segmentation", "COCO", "mask AP"),
     "coco/segm_mAP_50": ("Instance Segmentation", "COCO", "mask AP50"),
     "coco/segm_mAP_75": ("Instance Segmentation", "COCO", "mask AP75"),
+    "coco_panoptic/PQ": ("Panoptic Segmentation", "COCO", "PQ"),
+    "coco_panoptic/PQ_th": ("Panoptic Segmentation", "COCO", "PQ_th"),
+    "coco_panoptic/PQ_st": ("Panoptic Segmentation", "COCO", "PQ_st"),
     "mIoU": ("Semantic Segmentation", "ADE20K", "mIoU"),
 }
 _MULTI_SCALE = "mIoU(ms+flip)"
@@ -60,6 +74,9 @@ _HEADLINES = {
     "Top 1 Accuracy": "top-1",
     "box AP": "box AP",
     "mask AP": "mask AP",
+    "PQ": "PQ",
+    "PQ_th": "PQ of things",
+    "PQ_st": "PQ of stuff",
     "mIoU": "mIoU",
     _MULTI_SCALE: "mIoU (multi-scale, flip)",
 }
@@ -97,6 +114,11 @@ class Entry:
         return {
             key: self.row.published[key] for key in ("params", "flops") if key in self.row.published
         }
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates by the table's convention."""
+        return macs_of(self.complexity, self.table.flops)
 
     @property
     def columns(self) -> list[str]:
@@ -159,8 +181,8 @@ def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         key = match[2]
-        if key == "models":
-            return match[1] + models_table(entries, folder) + "\n" + match[3]
+        if key in MODELS:
+            return match[1] + models_table(MODELS[key], entries, folder) + "\n" + match[3]
         if key not in keys:
             raise UsageError(f"{folder / 'README.md'}: no table {key}; there are {', '.join(keys)}")
         chosen = [e for e in entries if e.table.key == key and e.run.config.parent == folder]
@@ -191,10 +213,10 @@ def rows_table(entries: list[Entry]) -> str:
     return markdown(header, lines, left)
 
 
-def models_table(entries: list[Entry], folder: Path) -> str:
-    """Lay all models out, without variants; links are relative to a folder."""
+def models_table(tasks: Mapping[str, str], entries: list[Entry], folder: Path) -> str:
+    """Lay the models of several tables out; links are relative to a folder."""
     lines = []
-    for key, task in MODELS.items():
+    for key, task in tasks.items():
         chosen = [entry for entry in entries if entry.table.key == key]
         for i, entry in enumerate(sorted(chosen, key=lambda entry: entry.schedule.length)):
             config = entry.run.config.relative_to(folder).as_posix()
@@ -227,6 +249,16 @@ def _model(entry: Entry, collection: dict[str, Any]) -> dict[str, Any]:
         results.setdefault((task, dataset), {})[name] = value
     units = {"params": "Parameters (M)", "flops": "FLOPs (G)"}
     notes = [entry.row.notes[column] for column in entry.columns if column in entry.row.notes]
+    published = {
+        "Source": entry.table.source,
+        "Row": entry.row.name,
+        **{units[key]: value for key, value in entry.published.items()},
+        **({"Notes": notes} if notes else {}),
+    }
+    listed = [
+        {"Task": task, "Dataset": dataset, "Metrics": metrics}
+        for (task, dataset), metrics in results.items()
+    ]
     return {
         "Name": entry.run.config.stem,
         "In Collection": collection["Name"],
@@ -238,19 +270,11 @@ def _model(entry: Entry, collection: dict[str, Any]) -> dict[str, Any]:
             "Training Resources": f"{schedule.gpus} GPUs",
             "Input Size": list(entry.size),
             "Parameters": complexity.parameters,
-            "FLOPs": complexity.paper_macs,
+            "FLOPs": entry.macs,
             "FLOPs (everything counted)": complexity.total_macs,
         },
-        "Published": {
-            "Source": entry.table.source,
-            "Row": entry.row.name,
-            **{units[key]: value for key, value in entry.published.items()},
-            **({"Notes": notes} if notes else {}),
-        },
-        "Results": [
-            {"Task": task, "Dataset": dataset, "Metrics": metrics}
-            for (task, dataset), metrics in results.items()
-        ],
+        **({"Published": published} if entry.row.published else {}),
+        **({"Results": listed} if listed else {}),
     }
 
 
@@ -267,10 +291,9 @@ def _yaml(value: Any) -> str:
 
 
 def _counted(entry: Entry) -> dict[str, str]:
-    complexity = entry.complexity
     return {
-        "params": format_params(complexity.parameters),
-        "flops": format_flops(complexity.paper_macs),
+        "params": format_params(entry.complexity.parameters),
+        "flops": format_flops(entry.macs),
     }
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmscalablevit.engine.resume import own_checkpoints
+
 # MMEngine names the directory of each start of a run by the time.
 _TIMESTAMP = re.compile(r"\d{8}_\d{6}")
-_CHECKPOINT = re.compile(r"(epoch|iter)_(\d{1,12})\.pth")
 
 SCALARS = Path("vis_data") / "scalars.json"
 DUMPED_CONFIG = Path("vis_data") / "config.py"
 
 _LARGEST_TEXT = 16 * 2**20  # bytes of a file that is read as one JSON value or config
+_LONGEST_NAME = 200  # characters of a foreign file's text in a message
 
 
 class DamagedFileError(ValueError):
@@ -84,11 +87,14 @@ def starts(work_dir: Path) -> list[Path]:
 def read_curve(work_dir: Path) -> Curve:
     """Join the ``scalars.json`` of all starts of a run to one curve."""
     curve = Curve()
+    try:
+        os.listdir(work_dir)
+    except FileNotFoundError:
+        return curve
+    except OSError as error:
+        curve.problems.append(f"{work_dir} cannot be read: {error.strerror}")
     for start in starts(work_dir):
-        path = start / SCALARS
-        if not path.exists():
-            continue  # a test, or a start that failed at once
-        curve.append(_read_scalars(path))
+        curve.append(_read_scalars(start / SCALARS))
     return curve
 
 
@@ -97,6 +103,8 @@ def _read_scalars(path: Path) -> Curve:
     curve = Curve()
     try:
         lines = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return curve  # of a test, or a start that failed at once
     except OSError as error:
         curve.problems.append(f"{path} cannot be read: {error.strerror}")
         return curve
@@ -202,26 +210,22 @@ def read_metrics(path: Path, checkpoint: str) -> dict[str, float] | None:
         raise DamagedFileError(f"{path} is damaged: it holds no metrics")
     tested = str(content.get("checkpoint"))
     if Path(tested).name != checkpoint:
-        raise DamagedFileError(f"{path} is of {tested}, not of {checkpoint}: passed over")
+        of = tested[:_LONGEST_NAME]
+        raise DamagedFileError(f"{path} is of {of}, not of {checkpoint}: passed over")
     return {key: float(value) for key, value in metrics.items() if is_number(value)}
 
 
 def newest_checkpoint(work_dir: Path) -> tuple[Path | None, list[str]]:
     """Find a run's newest checkpoint that is whole, without reading what is in it.
 
+    Those count that training would go on from: of an epoch or iteration, or within an epoch
+    (``epoch_3_iter_8500.pth``), and not of an earlier run in the same directory.
+
     Returns:
         Its path or None, and a message for each newer file that is not whole.
     """
-    found = []
-    try:
-        names = list(work_dir.iterdir())
-    except OSError:
-        return None, []
-    for path in names:
-        if match := _CHECKPOINT.fullmatch(path.name):
-            found.append((int(match[2]), path))
     problems: list[str] = []
-    for _, path in sorted(found, reverse=True):
+    for path in own_checkpoints(work_dir):
         if is_whole(path):
             return path, problems
         problems.append(f"{path} is not a whole checkpoint")
@@ -250,7 +254,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
         return None
     try:
         return parse_config(text)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+    except ValueError:
         raise DamagedFileError(f"{path} is damaged: it is no config that was dumped") from None
 
 
@@ -258,13 +262,18 @@ def parse_config(text: str) -> dict[str, Any]:
     """Evaluate a dumped config: assignments of literals and calls of ``dict``.
 
     Raises:
-        ValueError: There is something else in it (SyntaxError: it is not even Python).
+        ValueError: There is something else in it.
     """
     entries = {}
-    for statement in ast.parse(text).body:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            raise ValueError(f"line {statement.lineno} is no assignment")
-        entries[statement.targets[0].id] = _evaluate(statement.value)
+    try:
+        for statement in ast.parse(text).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    entries[name] = _evaluate(value)
+                case _:
+                    raise ValueError(f"line {statement.lineno} is no assignment")
+    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"no config that was dumped: {error}") from error
     return entries
 
 

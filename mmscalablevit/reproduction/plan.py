@@ -15,9 +15,6 @@ from mmscalablevit.engine.errors import UsageError
 
 from .published import Row, Run, Table, Test
 
-# Set in the command of a run that starts from another run's weights.
-WEIGHTS_KEY = "model.backbone.init_cfg.checkpoint"
-
 _FILE_NAME = re.compile(r"[\w.+-]+")
 
 
@@ -59,7 +56,8 @@ class Training:
         schedule: Its length and GPUs.
         cfg: Its config, as merged.
         needs: The run whose weights it starts from, or None.
-        released: The file that the config itself names for these weights, or None.
+        weights_key: The config's entry that names the file of these weights; empty without any.
+        released: The file that the config itself names there, or None.
     """
 
     run: Run
@@ -68,6 +66,7 @@ class Training:
     schedule: Schedule
     cfg: Config
     needs: Training | None
+    weights_key: str
     released: Path | None
 
     @property
@@ -95,21 +94,22 @@ def read_schedule(config: Path, cfg: Config) -> Schedule:
         UsageError: The config trains nothing, or says nothing of the GPUs.
     """
     train_cfg, loader = cfg.get("train_cfg"), cfg.get("train_dataloader")
-    if not train_cfg or not loader:
+    if not isinstance(train_cfg, dict) or not isinstance(loader, dict):
         raise UsageError(f"config {config} has no train_cfg or no train_dataloader")
     by_epoch = train_cfg.get("max_epochs") is not None
     length = train_cfg.get("max_epochs") or train_cfg.get("max_iters")
     batch_size = loader.get("batch_size")
-    if not isinstance(length, int) or not isinstance(batch_size, int):
+    if not isinstance(length, int) or not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(
             f"config {config}: its train_cfg needs max_epochs or max_iters, and its "
             "train_dataloader a batch_size"
         )
-    total = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    auto_scale_lr = cfg.get("auto_scale_lr")
+    total = auto_scale_lr.get("base_batch_size") if isinstance(auto_scale_lr, dict) else None
     in_name = re.search(r"(\d+)xb(\d+)", config.stem)
     if total is None and in_name and int(in_name[2]) == batch_size:
         total = int(in_name[1]) * batch_size
-    if total is None or total % batch_size:
+    if not isinstance(total, int) or total < batch_size or total % batch_size:
         raise UsageError(
             f"config {config} does not say for how many GPUs it is; set "
             "auto_scale_lr = dict(base_batch_size=...) to a multiple of the batch size "
@@ -149,23 +149,29 @@ def select_rows(
     return [(table, row) for table, row in ours if row.name.casefold() in folded]
 
 
-def pretrained_weights(config: Path, cfg: Config) -> Path | None:
-    """Return the file that a config's backbone starts from, whether it is there or not.
+def pretrained_weights(config: Path, cfg: Config) -> tuple[str, Path | None]:
+    """Find the weights that a config starts from: the whole model's, or else its backbone's.
 
     Returns:
-        Its path; None where the config names an address.
+        The entry that names their file, and the file, whether it is there or not; None where the
+        config names an address.
 
     Raises:
         UsageError: The config has no place for pretrained weights.
     """
-    init_cfg = (cfg.model.get("backbone") or {}).get("init_cfg")
-    if not isinstance(init_cfg, dict) or init_cfg.get("type") != "Pretrained":
+    backbone = cfg.model.get("backbone") if isinstance(cfg.model, dict) else None
+    init_cfg = backbone.get("init_cfg") if isinstance(backbone, dict) else None
+    if cfg.get("load_from"):
+        key, checkpoint = "load_from", str(cfg.load_from)
+    elif isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+        key = "model.backbone.init_cfg.checkpoint"
+        checkpoint = str(init_cfg.get("checkpoint", "://"))
+    else:
         raise UsageError(
-            f"config {config} is to start from another run's weights; its backbone needs init_cfg="
-            "dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
+            f"config {config} is to start from another run's weights; it needs load_from=..., or "
+            "its backbone init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
         )
-    checkpoint = str(init_cfg.get("checkpoint", "://"))
-    return None if "://" in checkpoint else Path(checkpoint)
+    return key, None if "://" in checkpoint else Path(checkpoint)
 
 
 def plan(
@@ -226,14 +232,17 @@ class _Planner:
                 "rename one of them"
             )
         cfg = load_config(str(config))
+        schedule = read_schedule(config, cfg)
+        weights_key, released = pretrained_weights(config, cfg) if needs else ("", None)
         self.planned[config] = Training(
             run=run,
             labels=tuple(self.labels.get(config, ())),
             work_dir=self.work_dirs / config.stem,
-            schedule=read_schedule(config, cfg),
+            schedule=schedule,
             cfg=cfg,
             needs=needs,
-            released=pretrained_weights(config, cfg) if needs else None,
+            weights_key=weights_key,
+            released=released,
         )
         return self.planned[config]
 

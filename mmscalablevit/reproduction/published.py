@@ -15,6 +15,11 @@ from mmscalablevit.engine.errors import UsageError
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "configs" / "published.yml"
 
+# What the FLOPs of a table have in them: everything, or by ScalableViT's convention no products of
+# attention (see mmscalablevit.analysis.Complexity).
+EVERYTHING = "everything"
+LAYERS = "layers"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -106,6 +111,7 @@ class Table:
         columns: Columns by name, in the order of the print.
         rows: Rows in the order of the print.
         reference: What the figures in the file are, such as ``published`` or ``target``.
+        flops: What the FLOPs have in them: ``layers`` or ``everything``.
     """
 
     key: str
@@ -115,6 +121,7 @@ class Table:
     columns: Mapping[str, Column]
     rows: tuple[Row, ...]
     reference: str = "published"
+    flops: str = LAYERS
 
 
 class _Node:
@@ -218,11 +225,13 @@ def select_tables(tables: Mapping[str, Table], names: list[str]) -> list[Table]:
 
 def _table(key: str, node: _Node, root: Path) -> Table:
     entries = node.fields(
-        {"title", "source", "input_size", "columns", "rows"}, reference="published"
+        {"title", "source", "input_size", "columns", "rows"}, reference="published", flops=LAYERS
     )
     size = [element.number() for element in entries["input_size"].elements()]
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise entries["input_size"].error("must be height and width in pixels")
+    if entries["flops"].value not in (LAYERS, EVERYTHING):
+        raise entries["flops"].error(f"must be {LAYERS} or {EVERYTHING}")
     columns = {}
     for name, column in entries["columns"].items():
         parts = column.fields({"title"}, unit=None)
@@ -243,6 +252,7 @@ def _table(key: str, node: _Node, root: Path) -> Table:
         columns,
         tuple(rows),
         entries["reference"].text(),
+        entries["flops"].text(),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmscalablevit.engine.errors import UsageError
 
-from .plan import WEIGHTS_KEY, Training
+from .plan import Training
 from .published import Table, Test
 from .state import JOB_NAME
 
@@ -209,7 +209,7 @@ def _options(part: Part) -> list[str]:
     if part.gpus != part.training.schedule.gpus:
         words.append("--auto-scale-lr")
     if part.training.needs:
-        words += ["--cfg-options", _Shell(f'{WEIGHTS_KEY}="$weights"')]
+        words += ["--cfg-options", _Shell(f'{part.training.weights_key}="$weights"')]
     return words
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmscalablevit.engine.errors import UsageError
 from mmscalablevit.engine.locking import LOCK_NAME, current_holder, last_holder
+from mmscalablevit.engine.resume import own_checkpoints
 
 from .logs import (
     SCALARS,
@@ -104,7 +105,7 @@ def examine(training: Training, jobs: Mapping[str, str] | None) -> Status:
     work_dir = training.work_dir
     if holder := current_holder(work_dir):
         return Status(State.RUNNING, str(holder), holder.slurm_job)
-    if is_whole(training.final):
+    if is_whole(training.final) and training.final in own_checkpoints(work_dir):
         return Status(State.DONE)
     begun = bool(starts(work_dir)) or newest_checkpoint(work_dir)[0] is not None
     queued = _queued(work_dir, begun, jobs)

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .counting import TOLERANCE, Count, difference, differs, prints_as
-from .published import Row, Table
+from .published import EVERYTHING, Row, Table
 from .script import shown
 
 ROUNDING = "r"
@@ -14,8 +14,10 @@ UNKNOWN = "!"
 LEGEND = f"""\
 diff: count against print in %, with the print taken as it stands. Over {TOLERANCE:.0%} there is a
 reason: in the list below the table, or [{ROUNDING}]: the count, rounded or cut off, is the print.
-FLOPs: multiply-accumulates for one image, by the convention of the ScalableViT paper, which leaves
-attention's two products out; everything: with these and all else."""
+FLOPs: multiply-accumulates for one image. Of ScalableViT's tables by the convention of its paper,
+which leaves attention's two products out and counts queries, keys and values of windows on a map
+that is filled up to whole windows; under "everything" what the model computes, with attention. Of
+other papers' tables everything counts."""
 
 
 def markdown(
@@ -79,6 +81,7 @@ def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
     """
     notes = _Notes()
     header = ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff", "everything", "diff"]
+    header = header[: _width(table)]
     cells: list[list[str]] = []
     missing: dict[str, list[str]] = {}
     for row in table.rows:
@@ -87,7 +90,7 @@ def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
             cells.append(_count_line(table, count, notes))
             continue
         prints = [_published(row, column) for column in ("params", "flops")]
-        cells.append([row.name, "", prints[0], "", "", prints[1], "", "", ""])
+        cells.append([row.name, "", prints[0], "", "", prints[1], "", "", ""][: _width(table)])
         missing.setdefault(row.missing or "", []).append(row.name)
     remarks = notes.lines()
     remarks += [f"- not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
@@ -99,17 +102,23 @@ def _count_line(table: Table, count: Count, notes: _Notes) -> list[str]:
     row, complexity = count.row, count.complexity
     name = row.name if count.size == table.input_size else f"{row.name} at {_size(count.size)}"
     printed = row.published.get("flops")
-    return [
+    line = [
         name,
         format_params(complexity.parameters),
         _published(row, "params"),
         _difference(row, "params", count.figures["params"], notes),
-        format_flops(complexity.paper_macs),
+        format_flops(count.macs),
         _published(row, "flops"),
         _difference(row, "flops", count.figures["flops"], notes),
         format_flops(complexity.total_macs),
         _percent(count.everything, printed) if printed else "",
     ]
+    return line[: _width(table)]
+
+
+def _width(table: Table) -> int:
+    """Number of columns of a table of counts: two fewer where FLOPs are everything anyway."""
+    return 7 if table.flops == EVERYTHING else 9
 
 
 def list_table(table: Table, states: Mapping[Path, str]) -> str:

@@ -19,7 +19,7 @@ from mmengine.logging import HistoryBuffer
 from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
 from mmscalablevit.checkpoints.conversion import convert
 from tests import golden
-from tests.fuzz import examples
+from tests.fuzz import damage, examples
 
 
 class Dangerous:
@@ -57,25 +57,7 @@ FILES = [
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """A checkpoint that was cut, or some of whose bytes are others, doubled or gone."""
-    content = bytearray(draw(st.sampled_from(FILES)))
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(content) - 1))
-        action = draw(st.sampled_from(["flip", "set", "cut", "remove", "repeat", "swap"]))
-        if action == "flip":
-            content[place] ^= 1 << draw(st.integers(0, 7))
-        elif action == "set":
-            content[place] = draw(st.integers(0, 255))
-        elif action == "cut":
-            del content[max(1, place) :]
-        else:
-            piece = content[place : place + draw(st.integers(1, 40))]
-            if action == "remove" and len(content) > len(piece):
-                del content[place : place + len(piece)]
-            elif action == "repeat":
-                content[place:place] = piece
-            else:
-                content[place : place + len(piece)] = piece[::-1]
-    return bytes(content)
+    return damage(draw, draw(st.sampled_from(FILES)))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mmscalablevit.engine.resume import newer_checkpoints, set_aside
 from mmscalablevit.reproduction import collecting
 from mmscalablevit.reproduction.page import to_html
 from mmscalablevit.reproduction.published import load_tables
@@ -119,6 +120,15 @@ def test_an_unfinished_run_shows_how_far_it_is(root):
     text = to_markdown(collect())
     assert "| Classifier | 80 | (39.74) | - |" in text and "In brackets: measured before" in text
     assert "| cls | interrupted, epoch 3/4, goes on from epoch\\_3.pth |" in text
+
+
+def test_the_checkpoint_of_an_earlier_run_does_not_finish_a_new_one(root):
+    write_classifier()
+    set_aside("runs/cls", newer_checkpoints("runs/cls", None))
+    write_checkpoint(Path("runs/cls/epoch_2_iter_13.pth"))
+    line = figures(collect())["Classifier", "top1"]
+    assert (line["state"], line["final"]) == ("interrupted", "False")
+    assert "goes on from epoch\\_2\\_iter\\_13.pth" in to_markdown(collect())
 
 
 def test_a_run_whose_config_has_changed_is_marked(root):

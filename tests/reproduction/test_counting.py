@@ -108,7 +108,8 @@ def test_configs_are_found_in_the_tables() -> None:
         tables_of_configs(tables.values(), [ROOT / "configs/nothing.py"])
 
 
-KEYS = [pytest.param(key, marks=() if key == "7" else pytest.mark.slow) for key in load_tables()]
+QUICK = ("7", "lvt-imagenet", "lvt-segformer")
+KEYS = [pytest.param(key, marks=() if key in QUICK else pytest.mark.slow) for key in load_tables()]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -161,6 +162,60 @@ def test_what_the_zeros_in_windows_make_is_as_noted(
     assert count.figures["flops"] - zeros / 1e9 == pytest.approx(without_zeros, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("key", "name", "literal", "with_norms"),
+    [
+        ("stvit-imagenet-224", "STViT-S", 4.3503, None),
+        pytest.param("stvit-imagenet-384", "STViT-B", 31.40, 31.48, marks=pytest.mark.slow),
+    ],
+)
+def test_what_the_released_stvit_counts_more_is_as_noted(
+    key: str, name: str, literal: float, with_norms: float | None, counter: Counter
+) -> None:
+    table = load_tables()[key]
+    row = next(row for row in table.rows if row.name == name)
+    assert f"it is {literal:.{4 if with_norms is None else 2}f} G" in row.notes["flops"]
+    count = counter.count_row(table, row)
+    assert count is not None
+    # Four convolutions with nine 3x3 kernels an attention with super tokens: three on each channel
+    # of each cell, one on a single channel. And the values that norms have.
+    depths, widths, cells = {
+        "S": ((3, 5, 9, 3), (64, 128, 320, 512), (8, 4)),
+        "B": ((4, 6, 14, 6), (96, 192, 384, 512), (8, 4)),
+    }[name[-1]]
+    side = table.input_size[0]
+    constant = sum(
+        depth * (side // stride // cell) ** 2 * 9 * 9 * (3 * width + 1)
+        for depth, width, cell, stride in zip(depths, widths, cells, (4, 8), strict=False)
+    )
+    macs = count.macs + constant
+    assert macs / 1e9 == pytest.approx(literal, abs=5e-5 if with_norms is None else 5e-3)
+    if with_norms is None:
+        assert prints_as(macs / 1e9, row.published["flops"])
+        return
+    assert f", {with_norms:.2f}," in row.notes["flops"]
+    sides = [side // stride for stride in (4, 8, 16, 32)]
+    maps = [width * size**2 for width, size in zip(widths, sides, strict=True)]
+    # A batch and a layer norm a block; batch norms in the stem, before stages and in the head.
+    in_blocks = sum(depth * values for depth, values in zip(depths, maps, strict=True))
+    stem = 2 * widths[0] // 2 * (side // 2) ** 2 + 2 * maps[0]
+    batch = in_blocks + stem + sum(maps[1:]) + 1024 * sides[3] ** 2
+    macs += 2 * batch + 5 * in_blocks
+    assert macs / 1e9 == pytest.approx(with_norms, abs=5e-3)
+
+
+@pytest.mark.slow
+def test_panoptic_fpn_without_what_an_untrained_model_skips_is_as_noted(counter: Counter) -> None:
+    table = load_tables()["lvt-panoptic"]
+    (row,) = table.rows
+    count = counter.count_row(table, row)
+    assert count is not None
+    # 100 RoIs of 14x14: four 3x3 convolutions, an upsampling of 2x2, a class of 80 a pixel
+    mask_head = 100 * 14**2 * (4 * 9 * 96**2 + 4 * 96**2 + 4 * 96 * 80)
+    assert f"the mask head's {mask_head / 1e9:.2f} G" in row.notes["flops"]
+    assert f"it is {(count.macs - mask_head) / 1e9:.2f}" in row.notes["flops"]
+
+
 def make_row(name: str, published: dict[str, float], **settings: object) -> Row:
     fields = {"group": "", "notes": {}, "peer": None, "missing": None, "runs": ()}
     return Row(name=name, published=published, **{**fields, **settings})  # type: ignore[arg-type]
@@ -195,6 +250,23 @@ def test_the_table_shows_differences_and_reasons() -> None:
     assert cells["Lost"] == ["", "7", "", "", "", "", "", ""]
     assert "- [1] so\n- [2] why\n- [!] nothing says why" in text
     assert "- not counted: Lost: nobody has it" in text
+
+
+def test_where_everything_counts_there_is_one_count() -> None:
+    row = make_row("Ours", {"flops": 4.5})
+    columns = {"flops": Column("FLOPs", "G")}
+    table = Table("1", "Title", "Source", (224, 224), columns, (row,), flops="everything")
+    complexity = Complexity(30_000_000, {"mm": 4_000_000_000, "bmm": 500_000_000})
+    count = Count(row, (224, 224), complexity, table.flops)
+    assert count.figures["flops"] == 4.5 and not count.unexplained()
+    text = count_table(table, {"Ours": count})
+    header, _, line = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    )
+    assert header == ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff"]
+    assert line == ["Ours", "30.00", "", "", "4.50", "4.5", "+0.0"]
 
 
 def run_tool(*arguments: str | Path) -> None:
@@ -251,3 +323,6 @@ def test_all_names_of_tables_work() -> None:
     tables = load_tables()
     for name in ("2", "3", "4", "5", "6", "7"):
         assert {table.key[0] for table in select_tables(tables, [name])} == {name}
+    for name in ("stvit", "stvit-imagenet", "lvt"):
+        expected = [key for key in tables if key.startswith(name)]
+        assert [table.key for table in select_tables(tables, [name])] == expected

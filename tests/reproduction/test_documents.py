@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,32 @@ def test_all_models_are_linked_from_where_the_readme_lies(entries: list[Entry]) 
     assert second[-1] == "41.5 mIoU, 42.5 mIoU (multi-scale, flip)"
 
 
+def test_of_everything_the_flops_have_all(entries: list[Entry]) -> None:
+    table = replace(entries[0].table, key="stvit-upernet", flops="everything")
+    entry = replace(entries[0], table=table)
+    filled = fill_regions("<!-- table: stvit-upernet -->\n<!-- end -->\n", FOLDER, [entry])
+    header, _, line = cells(filled)
+    assert dict(zip(header, line, strict=True))["FLOPs (G)"] == "99.70"
+    (model,) = yaml.safe_load(fill_metafile(HEADER, [entry]))["Models"]
+    assert model["Metadata"]["FLOPs"] == model["Metadata"]["FLOPs (everything counted)"]
+
+
+def test_a_model_without_printed_figures_has_no_results(entries: list[Entry]) -> None:
+    row = replace(entries[0].row, published={}, notes={})
+    (model,) = yaml.safe_load(fill_metafile(HEADER, [replace(entries[0], row=row)]))["Models"]
+    assert model.keys() == {"Name", "In Collection", "Config", "Metadata"}
+
+
+def test_other_backbones_have_a_table_of_their_own(entries: list[Entry]) -> None:
+    table = replace(entries[0].table, key="lvt-segformer")
+    filled = fill_regions(
+        "<!-- table: other-models -->\n<!-- end -->\n",
+        ROOT,
+        [replace(entries[0], table=table), entries[1]],
+    )
+    assert len(cells(filled)) == 3 and "SegFormer" in cells(filled)[2][0]
+
+
 def test_a_table_that_is_not_there_is_named(entries: list[Entry]) -> None:
     with pytest.raises(UsageError, match=r"README\.md: no table 9; there are 4-upernet"):
         fill_regions("<!-- table: 9 -->\n<!-- end -->\n", FOLDER, entries)
@@ -125,7 +152,9 @@ def test_all_documents_are_up_to_date(counter: Counter) -> None:
     assert not outdated, "run `python tools/reproduce.py docs`"
 
 
-@pytest.mark.parametrize("folder", documents.FOLDERS, ids=lambda folder: folder.parent.name)
+@pytest.mark.parametrize(
+    "folder", documents.FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
+)
 def test_every_config_is_linked(folder: Path) -> None:
     readme = (folder / "README.md").read_text(encoding="utf-8")
     names = {path.name for path in folder.glob("*.py")}

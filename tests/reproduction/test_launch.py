@@ -139,6 +139,13 @@ def test_runs_follow_each_other_and_are_made_once(root):
     assert calls() == []
 
 
+def test_a_whole_model_starts_from_the_run_that_it_needs(root):
+    with Path("seg.py").open("a") as config:
+        config.write("load_from = 'released.pth'\n")
+    run(launch("dense").script)
+    assert calls() == [TRAIN_CLS, [*TRAIN_SEG, "load_from=runs/cls/epoch_4.pth"], TEST_SEG]
+
+
 def test_released_weights_spare_the_pretraining_where_the_script_runs(root):
     script = launch("dense").script
     Path("released.pth").touch()

@@ -7,6 +7,7 @@ import json
 import pytest
 from mmengine.config import Config
 
+from mmscalablevit.engine import resume
 from mmscalablevit.engine.provenance import config_content
 from mmscalablevit.reproduction import changes, logs
 from tests.reproduction.making import train_records, write_checkpoint, write_config, write_start
@@ -140,6 +141,16 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path):
     path, problems = logs.newest_checkpoint(tmp_path)
     assert path == tmp_path / "epoch_2.pth"
     assert [p.split(" is")[0] for p in problems] == [str(tmp_path / "epoch_11.pth"), str(cut)]
+
+
+def test_checkpoints_from_within_an_epoch_count_and_those_of_an_earlier_run_do_not(tmp_path):
+    for name in ("epoch_2.pth", "epoch_2_iter_13.pth", "epoch_1_iter_9.pth", "epoch_300.pth"):
+        write_checkpoint(tmp_path / name)
+    resume.set_aside(tmp_path, resume.newer_checkpoints(tmp_path, tmp_path / "epoch_2_iter_13.pth"))
+    assert logs.newest_checkpoint(tmp_path) == (tmp_path / "epoch_2_iter_13.pth", [])
+    (tmp_path / "epoch_2_iter_13.pth").write_bytes(b"PK")
+    problem = f"{tmp_path / 'epoch_2_iter_13.pth'} is not a whole checkpoint"
+    assert logs.newest_checkpoint(tmp_path) == (tmp_path / "epoch_2.pth", [problem])
 
 
 def test_changes_name_what_differs_and_nothing_of_how_a_run_was_started(tmp_path, config):

@@ -22,7 +22,7 @@ def plan_all(path: Path, *names: str) -> list[plan.Training]:
 
 @pytest.fixture(scope="module")
 def paper() -> list[plan.Training]:
-    """The trainings behind all tables of the paper."""
+    """The trainings behind all tables of the papers."""
     path = ROOT / "configs" / "published.yml"
     return plan_all(path, *load_tables(path))
 
@@ -30,11 +30,15 @@ def paper() -> list[plan.Training]:
 @pytest.mark.slow
 def test_published_schedules(paper):
     """GPUs and length as the recipes have them: from the names, and 8 x 2 for detection."""
-    lengths = {"in1k": 300, "1x": 12, "ms-3x": 36, "4xb4-80k": 80_000, "8xb2-160k": 160_000}
+    lengths = {
+        "in1k": 300, "in1k-384px": 30, "1x": 12, "ms-3x": 36, "4xb4-80k": 80_000,
+        "8xb2-160k": 160_000,
+    }  # fmt: skip
     for training in paper:
         schedule, name = training.schedule, training.name
         named = re.search(r"(\d+)xb(\d+)", name)
-        gpus, batch = (int(named[1]), int(named[2])) if named else (8, 2)
+        by_task = (8, 8) if "panoptic" in name else (8, 2)
+        gpus, batch = (int(named[1]), int(named[2])) if named else by_task
         assert (schedule.gpus, schedule.batch_size) == (gpus, batch), name
         (length,) = (value for part, value in lengths.items() if re.search(f"_{part}(_|$)", name))
         assert (schedule.length, schedule.by_epoch) == (length, length <= 300), name
@@ -44,17 +48,19 @@ def test_published_schedules(paper):
 def test_what_the_papers_runs_need_comes_before_them(paper):
     configs = [training.run.config for training in paper]
     assert len(set(configs)) == len(configs)
-    dense = [training for training in paper if "in1k" not in training.name]
-    assert len(dense) > 15
-    for training in dense:
+    later = [training for training in paper if not training.name.endswith("in1k")]
+    assert len(later) > 15 + 18
+    for training in later:
         assert configs.index(training.needs.run.config) < configs.index(training.run.config)
         assert training.released.suffix == ".pth"
+        whole = training.weights_key == "load_from"
+        assert whole == training.name.endswith("384px"), training.name
 
 
 def test_the_digits_can_be_planned():
     path = ROOT / "configs" / "digits.yml"
     trainings = plan_all(path, *load_tables(path))
-    assert len(trainings) == 7
+    assert len(trainings) == 12
     assert all(training.schedule.gpus == 1 and not training.needs for training in trainings)
 
 
@@ -68,6 +74,17 @@ def test_pretraining_comes_first_also_where_the_table_has_no_row_for_it(tmp_path
     both = plan_all(path, "both", "dense")
     assert [training.name for training in both] == ["cls", "seg"]
     assert both[1].labels == ("Segmentor of table both", "Segmentor of table dense")
+
+
+def test_a_whole_models_weights_go_before_its_backbones(tmp_path):
+    path = write_tables(tmp_path)
+    (_, backbone) = plan_all(path, "dense")
+    assert backbone.weights_key == "model.backbone.init_cfg.checkpoint"
+    with (tmp_path / "seg.py").open("a") as config:
+        config.write("load_from = 'whole.pth'\n")
+    first, whole = plan_all(path, "dense")
+    assert (whole.weights_key, whole.released) == ("load_from", Path("whole.pth"))
+    assert (first.weights_key, first.released) == ("", None)
 
 
 def test_rows_are_chosen_by_name(tmp_path):
@@ -99,7 +116,7 @@ def test_mistakes_are_named(tmp_path):
         plan_all(path, "dense")
     write_config(tmp_path / "seg.py", "max_iters=20")
     change(path, needs="cls.py")
-    with pytest.raises(UsageError, match=r"backbone needs init_cfg="):
+    with pytest.raises(UsageError, match=r"needs load_from=\.\.\., or its backbone init_cfg="):
         plan_all(path, "dense")
     write_config(tmp_path / "seg.py", "max_iters=20", batch=3)
     with pytest.raises(UsageError, match="multiple of the batch size 3"):

@@ -49,6 +49,7 @@ def test_reads_all(file: Path) -> None:
     (table,) = load_tables(file).values()
     assert (table.key, table.title, table.source) == ("1", "A title", "A paper, Table 1")
     assert table.input_size == (800, 1280)
+    assert table.flops == "layers"
     assert table.columns == {"params": Column("Params", "M"), "ap": Column("AP", "")}
     other, lost, ours = table.rows
     assert (other.group, other.peer, other.missing, other.runs) == ("small", "other", None, ())
@@ -63,6 +64,15 @@ def test_reads_all(file: Path) -> None:
     (test,) = second.tests
     assert (test.name, test.arguments) == ("tta", ("--eval", "bbox", "--tta"))
     assert test.metrics == {"ap": Metric("AP", 1)}
+
+
+def test_a_table_says_what_its_flops_have_in_them(file: Path) -> None:
+    text = TABLES.replace("    columns:\n", "    flops: everything\n    columns:\n")
+    file.write_text(text)
+    assert load_tables(file)["1"].flops == "everything"
+    file.write_text(text.replace("everything", "all"))
+    with pytest.raises(UsageError, match="1, flops: must be layers or everything"):
+        load_tables(file)
 
 
 def test_paths_of_a_users_file_begin_at_its_folder(file: Path) -> None:
