@@ -1,4 +1,4 @@
-# (ours) An LVT of 1 M parameters, for learning on a CPU within minutes.
+# (ours) An LVT of 0.6 M parameters, for learning on a CPU within minutes.
 arch = dict(
     embed_dims=[32, 32, 80, 128],
     depths=[1, 1, 2, 1],
