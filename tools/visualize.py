@@ -28,7 +28,14 @@ from mmengine.runner import Runner
 
 from mmscalablevit.analysis import features, image_predictions, super_tokens
 from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
-from mmscalablevit.engine import MatchingCheckpointHook, UsageError, config, gallery, outputs
+from mmscalablevit.engine import (
+    MatchingCheckpointHook,
+    UsageError,
+    config,
+    datasets,
+    gallery,
+    outputs,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -167,6 +174,8 @@ def draw_predictions(args: argparse.Namespace) -> None:
     if args.count is not None and args.count < 1:
         raise UsageError(f"--count {args.count}: takes a number from 1 on")
     image_predictions.check_images(args.images)
+    if not args.images:
+        datasets.require_data(cfg, "test_dataloader")
     outputs.ensure_writable(args.out.parent)
     count = args.count or (40 if cfg.default_scope == "mmpretrain" else 6)
     cfg.log_level = "WARNING"

@@ -17,7 +17,7 @@ from torch import inference_mode
 from mmscalablevit.engine import UsageError
 from mmscalablevit.engine.evaluation import innermost_datasets, type_name
 from mmscalablevit.engine.gallery import Tile, colour_legend, save_grid
-from mmscalablevit.engine.pictures import read_image, truth_and_prediction
+from mmscalablevit.engine.pictures import label_map, read_image, truth_and_prediction
 
 # What a Runner that only predicts does without. Each would be looked for or built.
 _OTHER_PARTS = ("train", "val", "test")
@@ -105,7 +105,7 @@ def save_image_predictions(
     else:
         heading = f"{len(files)} image(s), and predictions to the right of each"
         tiles = [tile for sample in samples for tile in _dense_tiles(runner, sample)]
-        if "pred_sem_seg" in samples[0]:
+        if label_map(samples[0], "pred") is not None:
             legend = colour_legend(samples, meta)
     save_grid(tiles, heading, out, columns=min(4, len(tiles)), inches=2.5, legend=legend)
     return heading

@@ -113,7 +113,9 @@ def draw_super_tokens(image: np.ndarray, found: dict[str, Tensor], out: Path) ->
     for axis, (place, assigned) in zip(axes[1:], found.items(), strict=True):
         regions = colour_regions(assigned.cpu().numpy())
         axis.imshow(picture)
-        axis.imshow(regions, alpha=0.5, extent=(0, width, height, 0), interpolation="nearest")
+        # pixels reach half a pixel around their centres
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        axis.imshow(regions, alpha=0.5, extent=extent, interpolation="nearest")
         axis.set_title(f"block {place}", fontsize=8)
     for axis in axes:
         axis.set_axis_off()

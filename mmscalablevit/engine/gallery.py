@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import inference_mode
 
-from .pictures import painted_labels, read_image, truth_and_prediction
+from .pictures import label_map, painted_labels, read_image, truth_and_prediction
 
 matplotlib.use("agg")  # a server has no screen
 
@@ -79,14 +79,14 @@ def colour_legend(samples: Sequence[Any], meta: Mapping[str, Any]) -> list[Entry
     """Name the colours of label maps: of all classes if they are few, else of those to be seen.
 
     Args:
-        samples: MMSegmentation's data samples.
+        samples: Data samples with label maps.
         meta: `classes` and `palette` of the data set.
     """
     classes, palette = meta["classes"], meta["palette"]
     seen = np.arange(len(classes))
     if len(classes) > FEW_CLASSES:
-        maps = [sample.get(kind) for sample in samples for kind in ("gt_sem_seg", "pred_sem_seg")]
-        seen = np.concatenate([np.unique(each.data.cpu()) for each in maps if each is not None])
+        maps = [label_map(sample, kind) for sample in samples for kind in ("gt", "pred")]
+        seen = np.concatenate([np.unique(each) for each in maps if each is not None])
     return [(classes[label], palette[label]) for label in painted_labels(seen, classes)]
 
 
@@ -155,7 +155,7 @@ def save_predictions(runner: Runner, file: Path, count: int, seed: int) -> str:
         tiles = [tile for sample in samples for tile in dense_tiles(runner, sample)]
         heading = f"{len(samples)} random test images: truth on the left, prediction on the right"
         legend = []
-        if "pred_sem_seg" in samples[0]:
+        if label_map(samples[0], "pred") is not None:
             legend = colour_legend(samples, runner.visualizer.dataset_meta)
         save_grid(tiles, heading, file, columns=4, inches=2.5, legend=legend)
     return heading

@@ -80,16 +80,34 @@ def truth_and_prediction(
     pictures = []
     for kind in ("gt", "pred"):
         picture = image
-        if f"{kind}_sem_seg" in sample:
-            labels = _enlarge(sample.get(f"{kind}_sem_seg").data[0].numpy(), factor)
+        labels = label_map(sample, kind)
+        if labels is not None:
+            labels = _enlarge(labels, factor)
             picture = paint_labels(picture, labels, meta)
             if names:
                 picture = name_regions(visualizer, picture, labels)
-        if f"{kind}_instances" in sample:
+        # A panoptic map has the things in it already.
+        if f"{kind}_instances" in sample and "pred_panoptic_seg" not in sample:
             instances = sample.get(f"{kind}_instances")
             picture = draw_instances(visualizer, picture, instances, factor, score_thr)
         pictures.append(picture)
     return pictures[0], pictures[1]
+
+
+def label_map(sample: Any, kind: str) -> np.ndarray | None:
+    """Return the label of each pixel, (H, W), or None where a data sample has no label map.
+
+    Args:
+        sample: MMDetection's or MMSegmentation's data sample.
+        kind: ``gt`` or ``pred``.
+    """
+    if f"{kind}_panoptic_seg" in sample:
+        # MMDetection adds 1000 times the number of the segment to its label.
+        return sample.get(f"{kind}_panoptic_seg").sem_seg[0].cpu().numpy() % 1000
+    if f"{kind}_sem_seg" in sample:
+        maps = sample.get(f"{kind}_sem_seg")
+        return (maps.sem_seg if "sem_seg" in maps else maps.data)[0].cpu().numpy()
+    return None
 
 
 def read_image(sample: Any) -> np.ndarray:

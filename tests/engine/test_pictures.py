@@ -77,6 +77,28 @@ def test_without_truth_the_left_half_is_the_image(visualizer, image_path):
     assert (left == GREEN).all() and (right != GREEN).any(axis=2).all()
 
 
+def test_panoptic_maps_are_painted_once_and_by_class(visualizer, image_path):
+    mask = np.zeros((1, 60, 80), np.uint8)
+    mask[:, 22:50, 12:40] = 1
+    sample = DetDataSample(metainfo={"img_path": image_path})
+    sample.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(mask).long())
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[12.0, 22, 40, 50]]),
+        labels=torch.tensor([1]),
+        masks=BitmapMasks(mask, 60, 80),
+    )
+    segments = torch.from_numpy(mask).long() * (2 + 7 * 1000)  # label 2, segment 7
+    sample.pred_panoptic_seg = PixelData(sem_seg=segments)
+    for picture, colour in zip(
+        pictures.truth_and_prediction(visualizer, sample, min_size=60, names=False),
+        ((250, 0, 0), (0, 0, 250)),
+        strict=True,
+    ):
+        assert (picture[mask[0] == 0] == GREEN).all()
+        assert len(np.unique(picture[mask[0] == 1], axis=0)) == 1
+        assert picture[30, 30].tolist() == tinted(colour)
+
+
 @pytest.fixture
 def detections(image_path):
     """A true cat; a dog and, less sure, a cat predicted in the same place, and a poor one."""
