@@ -218,7 +218,10 @@ def select_tables(tables: Mapping[str, Table], names: list[str]) -> list[Table]:
         part = re.compile(re.escape(name) + r"(\D.*)?")
         fitting = [name] if name in tables else [key for key in tables if part.fullmatch(key)]
         if not fitting:
-            raise UsageError(f"there is no table {name}; there are {', '.join(tables)}")
+            raise UsageError(
+                f"there is no table {name}; there are {', '.join(tables)}; --tables FILE reads "
+                "others, such as those of configs/digits.yml"
+            )
         chosen |= {key: tables[key] for key in fitting}
     return list(chosen.values())
 
