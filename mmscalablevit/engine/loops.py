@@ -66,6 +66,32 @@ class BatchStream:
                 self.sampler.set_epoch(epoch)
 
 
+class PassedOver:
+    """The batches of a resumed loop, after those that were passed over already.
+
+    MMEngine draws a batch for each iteration that is over, the maintained fork of it calls
+    ``skip_iter``. Neither is to load anything.
+
+    Args:
+        batches: The batches that follow.
+        passed: Number of batches before them, each of which is None.
+    """
+
+    def __init__(self, batches: Iterator[Any], passed: int) -> None:
+        self._batches = chain(repeat(None, passed), batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Pass over a number of batches."""
+        for _ in range(num_iters):
+            next(self)
+
+
 class _DeafProcess(ForkProcess):
     """A process that SIGTERM cannot end from its first instruction on."""
 
@@ -218,6 +244,5 @@ class ResumableIterLoop(IterBasedTrainLoop):
             stream.to_pass = self._iter - loaded
             for _ in range(loaded):
                 next(self.dataloader_iterator)
-            # MMEngine draws a batch for each iteration that is over: it gets None.
-            self.dataloader_iterator = chain(repeat(None, self._iter), self.dataloader_iterator)
+            self.dataloader_iterator = PassedOver(self.dataloader_iterator, self._iter)
         return super().run()

@@ -8,7 +8,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler
 
-from mmscalablevit.engine.loops import BatchStream
+from mmscalablevit.engine.loops import BatchStream, PassedOver
 
 from .toy_run import Numbers, build_run
 
@@ -43,6 +43,14 @@ def test_an_endless_stream_goes_on_through_epochs(sampler):
 def test_an_endless_stream_of_nothing_ends():
     empty = BatchSampler(DefaultSampler(Numbers(4), seed=0), 6, drop_last=True)
     assert list(BatchStream(empty, endless=True)) == []
+
+
+def test_each_engine_may_pass_over_batches_in_its_way():
+    drawn = PassedOver(iter("abc"), 1000)  # MMEngine
+    assert [next(drawn) for _ in range(1000)] == [None] * 1000
+    called = PassedOver(iter("abc"), 1000)  # onedl-mmengine
+    called.skip_iter(1000)
+    assert list(drawn) == list(called) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("by_epoch", [True, False])
