@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 from mmscalablevit.checkpoints import load_file
+from mmscalablevit.datasets import prepare_digits
+from tests.tiny_projects import BASES, CONFIGS, SHORT, save_checkpoint
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -255,6 +257,54 @@ def test_two_processes_give_the_results_of_one(place, trained):
     reports = [json.loads((place / name / "metrics.json").read_text()) for name in ("one", "two")]
     assert reports[0]["metrics"] == reports[1]["metrics"]
     assert (place / "two" / "epoch_2.pth").is_file()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """A directory with configs and an odd number of scenes of digits to test on."""
+    root = tmp_path_factory.mktemp("scenes")
+    tasks = ("detection", "segmentation")
+    prepare_digits(root / "data/digits", tasks=tasks, num_train=2, num_val=5)
+    for name, base in BASES.items():
+        (root / f"{name}.py").write_text(SHORT.format(base=str(CONFIGS / base)))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BASES)
+def test_two_processes_predict_as_one_does(scenes, name):
+    checkpoint = save_checkpoint(scenes / f"{name}.py", scenes / f"{name}.pth")
+    line = [f"{name}.py", checkpoint]
+    options = []
+    if name != "segmentation":  # where nothing is learned yet, scores are low
+        part = "" if name == "detection" else "rcnn."
+        options = ["--cfg-options", f"model.test_cfg.{part}score_thr=0.0"]
+    reports = []
+    for processes in ("one", "two"):
+        work = ["--work-dir", f"{name}-{processes}"]
+        out = ["--out", f"{name}-{processes}.pkl", *options]
+        if processes == "one":
+            run(scenes, "test.py", *line, *work, *out)
+        else:
+            run(scenes, "dist_test.sh", *line, 2, *work, *out, PORT=str(free_port()))
+        reports.append(json.loads((scenes / work[1] / "metrics.json").read_text())["metrics"])
+    one, two = (
+        pickle.loads((scenes / f"{name}-{processes}.pkl").read_bytes())
+        for processes in ("one", "two")
+    )
+    assert len(one) == len(two) == 5
+    for first, second in zip(one, two, strict=True):
+        assert first["img_path"] == second["img_path"]
+        if name == "segmentation":
+            assert torch.equal(first["pred_sem_seg"]["data"], second["pred_sem_seg"]["data"])
+            continue
+        first, second = first["pred_instances"], second["pred_instances"]
+        assert len(first["scores"]) > 0
+        torch.testing.assert_close(first["scores"], second["scores"])
+        assert torch.equal(first["labels"], second["labels"])
+    assert reports[0] == pytest.approx(reports[1], abs=1e-3)
+    if name == "segmentation":
+        assert reports[0] == reports[1] and reports[0]["mIoU"] > 0
 
 
 @pytest.mark.slow
