@@ -3,6 +3,7 @@
     python tools/benchmark.py naive-s scalablevit-s scalablevit-s:compiled swin-t --batch 8
     python tools/benchmark.py CONFIG:naive CONFIG --training --batch 1 --size 512x640
     python tools/benchmark.py scalablevit-s:backbone naive-s:backbone --size 512 1024 2048
+    python tools/benchmark.py naive-s scalablevit-s --profile
     python tools/benchmark.py --table 6
 
 The models take turns, and ratios are those of the same turn. What options say holds for all
@@ -67,6 +68,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, help="of PyTorch on the CPU")
     parser.add_argument("--rounds", type=positive, default=7, help="turns of each model")
     parser.add_argument("--seconds", type=not_negative, default=1.0, help="least time of a turn")
+    parser.add_argument("--profile", action="store_true", help="then show the operators' times")
     parser.add_argument("--out", type=Path, metavar="JSON", help="file for all that was measured")
     return parser.parse_args()
 
@@ -148,7 +150,7 @@ def run(args: argparse.Namespace) -> None:
     if args.table and device == "cpu" and args.batch is None:
         say("64 images of 224x224 take a CPU long; --batch 8 is quicker")
     measurements, matmuls = benchmark.measure(
-        workloads, device, args.rounds, args.seconds, args.threads, say
+        workloads, device, args.rounds, args.seconds, args.threads, args.profile, say
     )
     entries = benchmark_report.summarize(workloads, measurements, matmuls, baseline)
     print(benchmark_report.machine_lines(machine, matmuls))
@@ -158,6 +160,8 @@ def run(args: argparse.Namespace) -> None:
     growth = benchmark_report.growth_table(entries)
     if growth:
         print(f"\n{growth}")
+    if args.profile:
+        print(f"\n{benchmark_report.profile_table(entries)}")
     if args.out is not None:
         content = {
             "command": sys.argv,

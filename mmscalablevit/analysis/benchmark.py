@@ -14,15 +14,17 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from mmengine.logging import MMLogger
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from mmscalablevit.analysis.workloads import Workload
 from mmscalablevit.engine import UsageError
@@ -54,11 +56,13 @@ class Measurement:
         seconds: Time of a step, one value a round.
         peak_bytes: Most memory in use during a step; None where the system does not tell.
         macs: Multiply-accumulates of the forward pass of a batch.
+        operators: Own time of each operator in a step, in seconds; empty if not profiled.
     """
 
     seconds: list[float]
     peak_bytes: int | None
     macs: int
+    operators: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -121,6 +125,26 @@ def measure_peak(work: Work, device: torch.device) -> int | None:
         return None
 
 
+def profile_operators(work: Work, device: torch.device, steps: int = 5) -> dict[str, float]:
+    """Own time of each operator in a step, in seconds, without that of operators it calls.
+
+    On a GPU it is that of the kernels. Profiled steps are slower than others: compare the parts.
+    """
+    gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=activities) as profiler:
+        for _ in range(steps):
+            work.step()
+        _synchronize(device)
+    wanted = DeviceType.CUDA if gpu else DeviceType.CPU
+    return {
+        event.key: (event.self_device_time_total if gpu else event.self_cpu_time_total)
+        / (1e6 * steps)
+        for event in profiler.key_averages()
+        if event.device_type == wanted
+    }
+
+
 def _resident(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
@@ -139,8 +163,9 @@ def serve(
     """Run a workload in this process, as the other side of the connection asks.
 
     It gets the multiply-accumulates and the peak memory once the work is warm; then, for each
-    least time that it sends, the mean time of a step. What goes wrong it gets as text: a model can
-    refuse a size or a type, which is the user's to change.
+    least time that it sends, the mean time of a step, and for ``"profile"`` the operators' times.
+    What goes wrong it gets as text: a model can refuse a size or a type, which is the user's to
+    change.
 
     Args:
         connection: Both ways.
@@ -153,6 +178,8 @@ def serve(
 
     # the frameworks list every weight that they initialise
     MMLogger.get_instance("benchmark", log_level="ERROR")
+    # and the profiler tells that there is no GPU, as an error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch.device(device_name)
@@ -176,9 +203,14 @@ def serve(
         connection.send(f"{_name(workload)} cannot be run: {first_line(error)}")
         return
     connection.send(answer)
-    while (min_seconds := connection.recv()) is not None:
+    while True:
+        request = connection.recv()
         try:
-            answer = time_steps(work, device, min_seconds)
+            answer = (
+                profile_operators(work, device)
+                if request == "profile"
+                else time_steps(work, device, request)
+            )
         except torch.OutOfMemoryError:
             answer = out_of_memory
         connection.send(answer)
@@ -202,6 +234,7 @@ class _Worker:
         other.close()  # so that the worker's end is noticed
         self.macs, self.peak, self.first = self._receive()
         self.seconds: list[float] = []
+        self.operators: dict[str, float] = {}
 
     def _receive(self) -> Any:
         try:
@@ -221,9 +254,14 @@ class _Worker:
         self.connection.send(min_seconds)
         self.seconds.append(self._receive())
 
+    def profile(self) -> None:
+        """Profile some steps, and keep the result."""
+        self.connection.send("profile")
+        self.operators = self._receive()
+
     def measurement(self) -> Measurement:
         """All that was measured."""
-        return Measurement(self.seconds, self.peak, self.macs)
+        return Measurement(self.seconds, self.peak, self.macs, self.operators)
 
 
 @contextmanager
@@ -244,6 +282,7 @@ def measure(
     rounds: int = 7,
     min_seconds: float = 1.0,
     threads: int | None = None,
+    profiled: bool = False,
     report: Report = lambda message: None,
 ) -> tuple[list[Measurement], dict[str, Measurement]]:
     """Measure workloads in rounds, each workload once a round.
@@ -254,6 +293,7 @@ def measure(
         rounds: How often each has its turn.
         min_seconds: Least time of a turn.
         threads: Of PyTorch on the CPU; its default if None.
+        profiled: Whether to profile each workload after the rounds.
         report: Called with progress.
 
     Returns:
@@ -276,6 +316,9 @@ def measure(
             for place in range(len(workers)):
                 workers[(index + place) % len(workers)].run_round(min_seconds)
             report(f"round {index + 1} of {rounds}")
+        for worker in workers[: len(workloads)] if profiled else []:
+            report(f"profiling {_name(worker.workload)}")
+            worker.profile()
         results = [worker.measurement() for worker in workers]
     return results[: len(workloads)], dict(zip(dtypes, results[len(workloads) :], strict=True))
 

@@ -70,6 +70,7 @@ def summarize(
                 "images_per_second": workload.batch / measured.median,
                 "peak_bytes": measured.peak_bytes,
                 "forward_macs": measured.macs,
+                "operator_seconds": dict(measured.operators),
                 "matmul_share": None if workload.training else share,
                 "baseline": workloads[other].label,
                 "speedup": images * statistics.median(by_round),
@@ -131,6 +132,28 @@ def growth_table(entries: Sequence[Mapping[str, Any]]) -> str:
             size = "x".join(map(str, entry["size"]))
             rows.append([label, size, f"{entry['forward_macs'] / 1e9:.1f}", *cells])
     return format_table(header, rows) if rows else ""
+
+
+def profile_table(entries: Sequence[Mapping[str, Any]], rows: int = 15) -> str:
+    """Milliseconds of a step by operator, one column a workload.
+
+    Empty if nothing was profiled. The operators that take longest anywhere stand first, and the
+    last line adds up those that have none of their own.
+    """
+    profiles = [entry["operator_seconds"] for entry in entries]
+    names = {name for profile in profiles for name in profile}
+    longest = sorted(names, key=lambda name: -max(profile.get(name, 0.0) for profile in profiles))
+    shown = longest[:rows]
+    lines = [(name[:60], [profile.get(name, 0.0) for profile in profiles]) for name in shown]
+    rest = [sum(profile.get(name, 0.0) for name in longest[rows:]) for profile in profiles]
+    lines.append(("others", rest))
+    header = ["ms/step, profiled", *(f"({i})" for i, _ in enumerate(entries, start=1))]
+    cells = [[name, *(f"{1000 * value:.1f}" for value in values)] for name, values in lines]
+    legend = "".join(
+        f"\n({i}) {entry['label']} {'x'.join(map(str, entry['size']))}"
+        for i, entry in enumerate(entries, start=1)
+    )
+    return format_table(header, cells) + legend if names else ""
 
 
 def published_table(names: Sequence[str], baseline: str) -> str:

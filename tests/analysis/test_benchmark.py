@@ -21,6 +21,7 @@ from mmscalablevit.analysis.benchmark import Measurement
 from mmscalablevit.analysis.benchmark_report import (
     find_baseline,
     growth_table,
+    profile_table,
     published_table,
     summarize,
 )
@@ -191,6 +192,42 @@ def test_growth_is_over_that_of_the_work() -> None:
     assert growth_table(one_size) == ""
 
 
+def test_a_profile_is_of_one_step() -> None:
+    class Product:
+        macs = 1
+        matrix = torch.ones(64, 64)
+        steps = 0
+
+        def step(self) -> None:
+            self.steps += 1
+            torch.relu(self.matrix @ self.matrix)
+
+        def held_bytes(self) -> int:
+            return 0
+
+    work = Product()
+    begun = time.perf_counter()
+    operators = benchmark.profile_operators(work, CPU, steps=100)
+    elapsed = time.perf_counter() - begun
+    assert work.steps == 100
+    assert operators["aten::mm"] > 0 and operators["aten::relu"] > 0
+    assert sum(operators.values()) < elapsed / 50  # what is called is not counted twice
+
+
+def test_a_profile_shows_the_longest_and_adds_up_the_rest() -> None:
+    workloads, measured, matmuls = measurements()
+    measured[0] = replace(measured[0], operators={"mm": 0.5, "add": 0.001, "copy": 0.002})
+    measured[1] = replace(measured[1], operators={"mm": 0.25, "gelu": 0.125})
+    entries = summarize(workloads[:2], measured[:2], matmuls, baseline="a")
+    lines = profile_table(entries, rows=2).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["mm", "500.0", "250.0"],
+        ["gelu", "0.0", "125.0"],
+        ["others", "3.0", "0.0"],
+    ]
+    assert lines[4].startswith("(1) a ") and lines[5].startswith("(2) b ")
+
+
 def test_published_throughputs_stand_beside_the_measured_ones() -> None:
     lines = published_table(["swin-t", "twins-svt-s", "scalablevit-s"], "swin-t").splitlines()
     assert "Table 6" in lines[0]
@@ -233,11 +270,17 @@ def test_a_step_runs_in_every_task(model: str, options: dict) -> None:
 def test_one_small_run(tmp_path: Path) -> None:
     out = tmp_path / "benchmark.json"
     model = f"{DIGITS}:backbone"
-    arguments = ["--batch", 2, "--size", "32", "48", "--rounds", 2, "--seconds", 0.01]
+    arguments = ["--batch", 2, "--size", "32", "48", "--rounds", 2, "--seconds", 0.01, "--profile"]
     done = run(f"{DIGITS}:naive,backbone", model, *arguments, "--threads", 1, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "round 2 of 2" in done.stderr
-    for words in ("matmul rate: float32", "torch==", "speed-up", "growth over that of the work"):
+    for words in (
+        "matmul rate: float32",
+        "torch==",
+        "speed-up",
+        "growth over that of the work",
+        "addmm",
+    ):
         assert words in done.stdout
     found = json.loads(out.read_text())
     assert [entry["text"] for entry in found["workloads"]] == [
@@ -246,6 +289,7 @@ def test_one_small_run(tmp_path: Path) -> None:
     ] * 2
     for entry in found["workloads"]:
         assert len(entry["seconds"]) == 2 and min(entry["seconds"]) > 0
+        assert entry["operator_seconds"]["aten::addmm"] > 0
         assert entry["speedup"] > 0 and entry["matmul_share"] > 0
     assert found["workloads"][0]["speedup"] == 1.0
     assert found["matmul_flops_per_second"]["float32"] > 0
