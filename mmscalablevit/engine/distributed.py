@@ -212,7 +212,11 @@ def tear_down() -> None:
     To be called when no model of the group is in use any more.
     """
     if dist.is_initialized():
+        group = dist.group.WORLD
         dist.destroy_process_group()
         # DDP's wrapper lies in a cycle of references and holds the group. While that lives, so do
         # gloo's threads, and one that frees a tensor after Python has ended aborts the process.
         gc.collect()
+        # The group ends with this reference and no other. PyTorch waits for gloo's threads then,
+        # and only for this one lets them have Python's lock meanwhile, to free their tensors.
+        del group

@@ -161,3 +161,34 @@ assert threads() == before, (before, threads())
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "STORE": f"{folder}/store"}
         subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.slow
+def test_the_group_ends_while_its_threads_still_free_tensors(tmp_path):
+    # They need Python's lock for that; the one who waits for their end must not hold it.
+    script = """
+import faulthandler
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from mmscalablevit.engine import distributed
+
+faulthandler.dump_traceback_later(120, exit=True)
+sys.setswitchinterval(1000)  # the lock is handed over where it must be, and nowhere else
+rank, folder = int(sys.argv[1]), sys.argv[2]
+for i in range(10):
+    store = dist.FileStore(f"{folder}/{i}", 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    model = DistributedDataParallel(torch.nn.Linear(4, 4))
+    model(torch.ones(2, 4)).sum().backward()
+    for _ in range(4):
+        dist.broadcast(torch.ones(10**6), 0, async_op=True)
+    cycle = [model]
+    cycle.append(cycle)
+    del model, cycle
+    distributed.tear_down()
+"""
+    command = [sys.executable, "-c", script]
+    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in (0, 1)]
+    assert [process.wait() for process in processes] == [0, 0]
