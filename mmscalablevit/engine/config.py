@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from mmscalablevit.backbones.base import PyramidBackbone
 from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
@@ -259,7 +259,8 @@ def compile_backbone(model: nn.Module, *, inference: bool = False) -> None:
     in its state dict, and works under DDP, EMA and test-time augmentation alike.
 
     Each image size is compiled for itself, up to PyTorch's limit of eight; further sizes run
-    uncompiled.
+    uncompiled. Batches of another number are compiled for themselves too, but for inference on
+    the CPU, where one compilation serves all from two images on.
 
     Args:
         model: The model, bare or wrapped for several processes.
@@ -272,10 +273,24 @@ def compile_backbone(model: nn.Module, *, inference: bool = False) -> None:
     backbone = getattr(bare_model(model), "backbone", None)
     if backbone is None:
         raise UsageError("--compile compiles the backbone, and this model has none")
-    if inference and not any(weight.is_cuda for weight in backbone.parameters()):
-        from torch._inductor import config  # here, since it takes seconds
+    # Symbolic heights and widths make the traces of windows and borders explode.
+    if not inference or any(weight.is_cuda for weight in backbone.parameters()):
+        backbone.compile(dynamic=False)
+        return
+    from torch._inductor import config  # here, since it takes seconds
 
-        # As an option of `compile` it would come too late: tracing looks at the setting too.
-        config.freezing = True
-    # Symbolic sizes make the traces of windows and borders explode.
-    backbone.compile(dynamic=False)
+    # As an option of `compile` it would come too late: tracing looks at the setting too.
+    config.freezing = True
+    # Not the module as a whole, whose hooks would be compiled as well.
+    backbone.forward = torch.compile(backbone.forward, dynamic=False)
+    backbone.register_forward_pre_hook(_free_batch)
+
+
+def _free_batch(_backbone: nn.Module, images: tuple[Tensor, ...]) -> None:
+    """Let the number of images be any in what is compiled for them.
+
+    Then, and only then, Inductor leaves linear layers in float32 to oneDNN, which adds the bias and
+    applies GELU as it writes; for a fixed number it takes MKL's packed product and passes over the
+    memory once more for each.
+    """
+    torch._dynamo.maybe_mark_dynamic(images[0], 0)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from torch import nn
+from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
+from torch._inductor.utils import run_and_get_code
 
 from mmscalablevit.engine import config
 from mmscalablevit.engine.errors import UsageError
@@ -82,8 +84,8 @@ def test_weights_are_averaged_once():
     assert [hook.type for hook in cfg.custom_hooks] == ["Other", "mmengine.EMAHook"]
 
 
-def test_only_the_backbone_is_compiled_in_place(monkeypatch):
-    monkeypatch.setattr(inductor_config, "freezing", False)
+@inductor_config.patch(freezing=False)
+def test_only_the_backbone_is_compiled_in_place():
     model = nn.Module()
     model.backbone, model.head = nn.Linear(2, 2), nn.Linear(2, 2)
     names = list(model.state_dict())
@@ -92,10 +94,31 @@ def test_only_the_backbone_is_compiled_in_place(monkeypatch):
     assert model.head._compiled_call_impl is None
     assert list(model.state_dict()) == names
     assert not inductor_config.freezing
-    config.compile_backbone(model, inference=True)
-    assert inductor_config.freezing
     with pytest.raises(UsageError, match="has none"):
         config.compile_backbone(nn.Linear(1, 1))
+
+
+@inductor_config.patch(freezing=False)
+def test_what_is_compiled_for_inference_takes_any_batch():
+    model = nn.Module()
+    model.backbone = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+    names = list(model.state_dict())
+    random = torch.Generator().manual_seed(0)
+    batches = [torch.randn(count, 16, generator=random) for count in (3, 5, 8, 1)]
+    with torch.no_grad():
+        expected = [model.backbone(images) for images in batches]
+        config.compile_backbone(model, inference=True)
+        assert inductor_config.freezing and list(model.state_dict()) == names
+        torch._dynamo.reset()
+        counters["stats"].clear()
+        found, code = run_and_get_code(lambda: [model.backbone(images) for images in batches[:3]])
+        assert counters["stats"]["unique_graphs"] == 1
+        found.append(model.backbone(batches[3]))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    if torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available():
+        # what makes it worth its while: oneDNN's linear layer with GELU in it
+        assert "mkldnn._linear_pointwise" in code[0] and "'gelu'" in code[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
