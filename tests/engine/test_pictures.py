@@ -67,7 +67,9 @@ def test_label_maps_are_enlarged_exactly_and_named_if_asked(visualizer, image_pa
         assert picture[60, 100].tolist() == tinted(colour)
     named = pictures.truth_and_prediction(visualizer, sample, min_size=180)
     written = (named[0] != plain[0]).any(axis=2)
-    assert written.any() and not written[~inside].any()
+    beyond = np.ones((180, 240), bool)
+    beyond[32:121, 62:211] = False  # matplotlib 3.10 moves an edge by a pixel
+    assert written[34:119, 64:209].any() and not written[beyond].any()
 
 
 def test_without_truth_the_left_half_is_the_image(visualizer, image_path):
