@@ -12,6 +12,7 @@ from torch._inductor.utils import run_and_get_code
 
 from mmscalablevit.engine import config
 from mmscalablevit.engine.errors import UsageError
+from tests.backbones.families import assert_same, each_family, tiny
 
 
 @pytest.fixture
@@ -119,6 +120,23 @@ def test_what_is_compiled_for_inference_takes_any_batch():
     if torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available():
         # what makes it worth its while: oneDNN's linear layer with GELU in it
         assert "mkldnn._linear_pointwise" in code[0] and "'gelu'" in code[0]
+
+
+@pytest.mark.slow
+@each_family
+@inductor_config.patch(freezing=False)
+def test_every_backbone_compiled_for_inference_takes_any_batch(family):
+    model = nn.Module()
+    model.backbone = tiny(family)
+    with torch.no_grad():
+        batches = [torch.randn(count, 3, 61, 77) for count in (2, 5)]
+        expected = [model.backbone(images) for images in batches]
+        config.compile_backbone(model, inference=True)
+        torch._dynamo.reset()
+        counters["stats"].clear()
+        for images, maps in zip(batches, expected, strict=True):
+            assert_same(model.backbone(images), maps, 1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
