@@ -7,6 +7,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -274,23 +275,28 @@ def compile_backbone(model: nn.Module, *, inference: bool = False) -> None:
     if backbone is None:
         raise UsageError("--compile compiles the backbone, and this model has none")
     # Symbolic heights and widths make the traces of windows and borders explode.
-    if not inference or any(weight.is_cuda for weight in backbone.parameters()):
-        backbone.compile(dynamic=False)
-        return
-    from torch._inductor import config  # here, since it takes seconds
+    backbone.compile(dynamic=False)
+    if inference and not any(weight.is_cuda for weight in backbone.parameters()):
+        from torch._inductor import config  # here, since it takes seconds
 
-    # As an option of `compile` it would come too late: tracing looks at the setting too.
-    config.freezing = True
-    # Not the module as a whole, whose hooks would be compiled as well.
-    backbone.forward = torch.compile(backbone.forward, dynamic=False)
-    backbone.register_forward_pre_hook(_free_batch)
+        # As an option of `compile` it would come too late: tracing looks at the setting too.
+        config.freezing = True
+        _free_batch(backbone)
 
 
-def _free_batch(_backbone: nn.Module, images: tuple[Tensor, ...]) -> None:
+def _free_batch(backbone: nn.Module) -> None:
     """Let the number of images be any in what is compiled for them.
 
     Then, and only then, Inductor leaves linear layers in float32 to oneDNN, which adds the bias and
     applies GELU as it writes; for a fixed number it takes MKL's packed product and passes over the
     memory once more for each.
     """
-    torch._dynamo.maybe_mark_dynamic(images[0], 0)
+    compiled: Any = backbone._compiled_call_impl
+
+    def call(images: Tensor) -> Any:
+        torch._dynamo.maybe_mark_dynamic(images, 0)
+        return compiled(images)
+
+    # A hook would be compiled itself, and another `forward` would stay with the weights of this
+    # module when it is copied. PyTorch leaves this attribute out of copies, which are not compiled.
+    backbone._compiled_call_impl = call

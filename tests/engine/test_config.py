@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 
 import pytest
@@ -10,6 +11,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
 from torch._inductor.utils import run_and_get_code
 
+from mmscalablevit.backbones.layers import FFN
 from mmscalablevit.engine import config
 from mmscalablevit.engine.errors import UsageError
 from tests.backbones.families import assert_same, each_family, tiny
@@ -102,7 +104,7 @@ def test_only_the_backbone_is_compiled_in_place():
 @inductor_config.patch(freezing=False)
 def test_what_is_compiled_for_inference_takes_any_batch():
     model = nn.Module()
-    model.backbone = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+    model.backbone = FFN(16, 2)
     names = list(model.state_dict())
     random = torch.Generator().manual_seed(0)
     batches = [torch.randn(count, 16, generator=random) for count in (3, 5, 8, 1)]
@@ -115,6 +117,9 @@ def test_what_is_compiled_for_inference_takes_any_batch():
         found, code = run_and_get_code(lambda: [model.backbone(images) for images in batches[:3]])
         assert counters["stats"]["unique_graphs"] == 1
         found.append(model.backbone(batches[3]))
+        other = copy.deepcopy(model)
+        nn.init.zeros_(other.backbone.fc2.weight)
+        assert torch.equal(other.backbone(batches[0]), other.backbone.fc2.bias.expand(3, 16))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     if torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available():
