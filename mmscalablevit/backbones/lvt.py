@@ -53,6 +53,25 @@ LVT_ARCH: Arch = {
 ARCH_ZOO = {"lvt": LVT_ARCH}
 
 
+def sum_overlapping(windows: Tensor, side: int) -> Tensor:
+    """Add up windows of three places that stand at every second place of a side.
+
+    The last place of a window is the first of the next one.
+
+    Args:
+        windows: n windows along dimension ``side``, their places along dimension 4.
+        side: Dimension before 4.
+
+    Returns:
+        The sums, 2n along ``side`` and without dimension 4. The place before the side is left out.
+    """
+    first, middle, last = windows.unbind(4)
+    following = first.narrow(side, 1, first.shape[side] - 1)
+    nothing = torch.zeros_like(first.narrow(side, 0, 1))
+    between = last + torch.cat((following, nothing), dim=side)
+    return torch.stack((middle, between), dim=side + 1).flatten(side, side + 1)
+
+
 class CSA(nn.Module):
     """Convolutional self-attention (section 3.1): a 3x3 convolution of stride 2, made dynamic.
 
@@ -92,26 +111,31 @@ class CSA(nn.Module):
 
     def window_values(self, x: Tensor) -> Tensor:
         """Values of each of the L windows, (B, L, heads, 9, d), from a (B, H, W, C) map."""
-        patches = F.unfold(
-            to_nchw(x), self.KERNEL_SIZE, padding=self.KERNEL_SIZE // 2, stride=self.STRIDE
+        height, width = (n + n % self.STRIDE for n in x.shape[1:3])
+        padded = F.pad(x, (0, 0, 1, x.shape[2] % self.STRIDE, 1, x.shape[1] % self.STRIDE))
+        by_position = torch.cat(
+            [
+                padded[:, row : row + height : self.STRIDE, col : col + width : self.STRIDE]
+                for row in range(self.KERNEL_SIZE)
+                for col in range(self.KERNEL_SIZE)
+            ],
+            dim=-1,
         )
-        by_position = patches.unflatten(1, (-1, self.POSITIONS)).transpose(1, 2).flatten(1, 2)
-        values = self.value(by_position.unsqueeze(-1)).squeeze(-1)
-        values = values.unflatten(1, (self.POSITIONS, self.num_heads, -1))
-        return values.permute(0, 4, 2, 1, 3)
+        values = to_nhwc(self.value(to_nchw(by_position))).flatten(1, 2)
+        return values.unflatten(-1, (self.POSITIONS, self.num_heads, -1)).transpose(2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
+        height, width = x.shape[1:3]
         out = self.attention_weights(x) @ self.window_values(x)
-        patches = out.permute(0, 2, 4, 3, 1).flatten(1, 3)  # (B, C * 9, L), for fold
-        summed = F.fold(
-            patches,
-            x.shape[1:3],
-            self.KERNEL_SIZE,
-            padding=self.KERNEL_SIZE // 2,
-            stride=self.STRIDE,
+        # (B, rows, columns, heads, 3, 3, d)
+        windows = out.unflatten(1, (math.ceil(height / self.STRIDE), -1)).unflatten(
+            4, (self.KERNEL_SIZE, self.KERNEL_SIZE)
         )
-        return self.proj(to_nhwc(summed))
+        # F.fold would do the same in twice the time, and Inductor compiles it into writes outside
+        # the map where the windows are transposed (PyTorch 2.13 on the CPU).
+        summed = sum_overlapping(sum_overlapping(windows, side=1), side=2)
+        return self.proj(summed.flatten(3)[:, :height, :width])
 
 
 class SpatialReduction(nn.Module):

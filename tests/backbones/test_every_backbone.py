@@ -154,12 +154,20 @@ def test_traces_without_a_graph_break_also_when_sizes_vary(family):
 
 @pytest.mark.slow
 @each_family
-def test_compiles(family):
+def test_compiled_outputs_and_gradients_are_those_of_eager_mode(family):
     model = tiny(family)
-    compiled = torch.compile(model)
-    with torch.no_grad():
-        images = torch.randn(2, 3, 61, 47)
-        assert_same(compiled(images), model(images), 1e-5)
+    images = torch.randn(2, 3, 61, 77)
+    expected = model(images)
+    directions = [torch.randn_like(x) for x in expected]
+    gradients = []
+    outputs = [expected, torch.compile(model)(images)]
+    for maps in outputs:
+        model.zero_grad()
+        torch.autograd.backward(maps, directions)
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert_same(outputs[1], expected, 1e-5)
+    for found, truth in zip(gradients[1], gradients[0], strict=True):
+        assert truth.any() and (found - truth).norm() <= 1e-4 * truth.norm()
 
 
 @each_family
