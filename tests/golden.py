@@ -69,10 +69,13 @@ def golden_image(golden: dict[str, np.ndarray]) -> Tensor:
     return torch.from_numpy(random.standard_normal(tuple(golden["image_shape"])).astype(np.float32))
 
 
-def stage_deviation(golden: dict[str, np.ndarray], stage: int, output: Tensor) -> float:
-    """Largest deviation of a stage's map from the golden one, over the map's std.
+def stage_deviation(
+    golden: dict[str, np.ndarray], stage: int, output: Tensor, *, root_mean_square: bool = False
+) -> float:
+    """Deviation of a stage's map from the golden one, over the map's std.
 
-    The slice, the mean and the std are compared, and the shape is asserted.
+    The slice, the mean and the std are compared, and the shape is asserted. Of the slice it is the
+    largest deviation, or the root of their mean square.
     """
     assert tuple(output.shape) == tuple(golden[f"stage{stage}_shape"])
     _, channels, height, width = output.shape
@@ -80,13 +83,9 @@ def stage_deviation(golden: dict[str, np.ndarray], stage: int, output: Tensor) -
         slice(None),
         *(slice(None, None, max(n, 1)) for n in (channels // 16, height // 7, width // 7)),
     )
-    std = float(golden[f"stage{stage}_std"])
+    mean, std = (float(golden[f"stage{stage}_{name}"]) for name in ("mean", "std"))
     output = output.double()
-    return (
-        max(
-            float((output[steps] - torch.from_numpy(golden[f"stage{stage}_slice"])).abs().max()),
-            abs(float(output.mean()) - float(golden[f"stage{stage}_mean"])),
-            abs(float(output.std()) - std),
-        )
-        / std
-    )
+    apart = (output[steps] - torch.from_numpy(golden[f"stage{stage}_slice"])).abs()
+    of_slice = apart.square().mean().sqrt() if root_mean_square else apart.max()
+    deviations = (of_slice, output.mean() - mean, output.std() - std)
+    return max(abs(float(deviation)) for deviation in deviations) / std

@@ -1,60 +1,17 @@
 """What all backbones have in common; what they refuse is in test_refusals.py."""
 
 import copy
-import logging
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmscalablevit.checkpoints.conversion import convert
-from mmscalablevit.checkpoints.released import FAMILIES as RELEASED
-from tests import golden
 from tests.backbones.families import ALL_STAGES, FAMILIES, assert_same, each_family, tiny
-
-log = logging.getLogger(__name__)
 
 each_arch = pytest.mark.parametrize(
     ("family", "arch"), [(name, arch) for name, kind in FAMILIES.items() for arch in kind.archs]
 )
-
-# All sizes of the small ones, and the others on the size that shows most, in the quick tests.
-QUICK = ("small", "lvt", "anysize")
-GOLDEN = [
-    name if any(word in name for word in QUICK) else pytest.param(name, marks=pytest.mark.slow)
-    for family in FAMILIES
-    for name in golden.golden_names(family)
-]
-# Of each map's std. STViT's associations are sharp, and its maps have few, large channels.
-GOLDEN_TOLERANCE = {"ScalableViT": 1e-5, "STViT": 5e-5, "LVT": 1e-5}
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_equals_the_released_model(name):
-    data = golden.load_golden(name)
-    released = golden.released_state_dict(golden.released_name(name), int(data["weight_seed"]))
-    converted = convert({"model": released})
-    kind = next(family.backbone for family in RELEASED if family.name == converted.model)
-    with torch.device("meta"):  # the weights below take the place of random ones
-        model = kind(converted.arch).eval()
-    backbone = {
-        key.removeprefix("backbone."): value
-        for key, value in converted.state_dict.items()
-        if key.startswith("backbone.")
-    }
-    model.load_state_dict(backbone, assign=True)
-    maps = []
-    for stage in model.stages:
-        stage.register_forward_hook(lambda *arguments: maps.append(arguments[-1]))
-    with torch.no_grad():
-        (last,) = model(golden.golden_image(data))
-    maps = [x.permute(0, 3, 1, 2) for x in maps]
-    if converted.model == "ScalableViT":  # its last golden map is normed
-        maps[3] = last
-    deviations = [golden.stage_deviation(data, i, x) for i, x in enumerate(maps)]
-    log.info("%s: %.1e", name, max(deviations))  # shown by --log-cli-level=INFO
-    assert max(deviations) < GOLDEN_TOLERANCE[converted.model], deviations
 
 
 @each_family
