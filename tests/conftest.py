@@ -26,3 +26,14 @@ def _default_scope() -> Iterator[None]:
     before = DefaultScope._instance_dict.copy()
     yield
     DefaultScope._instance_dict = before
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """A compiler without a memory of other tests, which would let it give up and run uncompiled."""
+    import torch._dynamo  # here, since it takes seconds
+    from torch._inductor import config
+
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True), config.patch(freezing=False):
+        yield

@@ -100,6 +100,7 @@ def test_autocast_training_step(family):
 
 
 @each_family
+@pytest.mark.usefixtures("compiler")
 def test_traces_without_a_graph_break_also_when_sizes_vary(family):
     model = tiny(family)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
@@ -111,6 +112,7 @@ def test_traces_without_a_graph_break_also_when_sizes_vary(family):
 
 @pytest.mark.slow
 @each_family
+@pytest.mark.usefixtures("compiler")
 def test_compiled_outputs_and_gradients_are_those_of_eager_mode(family):
     model = tiny(family)
     images = torch.randn(2, 3, 61, 77)

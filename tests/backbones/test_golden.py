@@ -5,7 +5,6 @@ import logging
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._inductor import config as inductor_config
 
 from mmscalablevit.checkpoints.conversion import convert
 from mmscalablevit.checkpoints.released import FAMILIES as RELEASED
@@ -85,7 +84,7 @@ def test_equals_the_released_model(file):
 
 
 @each_file_compiled
-@inductor_config.patch(freezing=False)
+@pytest.mark.usefixtures("compiler")
 def test_equals_the_released_model_compiled(file):
     model = released_backbone(file)
     compile_backbone(model, inference=True)
@@ -93,7 +92,7 @@ def test_equals_the_released_model_compiled(file):
 
 
 @each_file_compiled
-@inductor_config.patch(freezing=False)
+@pytest.mark.usefixtures("compiler")
 def test_is_close_to_the_released_model_compiled_in_bfloat16(file):
     model = released_backbone(file)
     compile_backbone(model, inference=True)

@@ -87,7 +87,7 @@ def test_weights_are_averaged_once():
     assert [hook.type for hook in cfg.custom_hooks] == ["Other", "mmengine.EMAHook"]
 
 
-@inductor_config.patch(freezing=False)
+@pytest.mark.usefixtures("compiler")
 def test_only_the_backbone_is_compiled_in_place():
     model = nn.Module()
     model.backbone, model.head = nn.Linear(2, 2), nn.Linear(2, 2)
@@ -101,7 +101,7 @@ def test_only_the_backbone_is_compiled_in_place():
         config.compile_backbone(nn.Linear(1, 1))
 
 
-@inductor_config.patch(freezing=False)
+@pytest.mark.usefixtures("compiler")
 def test_what_is_compiled_for_inference_takes_any_batch():
     model = nn.Module()
     model.backbone = FFN(16, 2)
@@ -112,7 +112,6 @@ def test_what_is_compiled_for_inference_takes_any_batch():
         expected = [model.backbone(images) for images in batches]
         config.compile_backbone(model, inference=True)
         assert inductor_config.freezing and list(model.state_dict()) == names
-        torch._dynamo.reset()
         counters["stats"].clear()
         found, code = run_and_get_code(lambda: [model.backbone(images) for images in batches[:3]])
         assert counters["stats"]["unique_graphs"] == 1
@@ -129,7 +128,7 @@ def test_what_is_compiled_for_inference_takes_any_batch():
 
 @pytest.mark.slow
 @each_family
-@inductor_config.patch(freezing=False)
+@pytest.mark.usefixtures("compiler")
 def test_every_backbone_compiled_for_inference_takes_any_batch(family):
     model = nn.Module()
     model.backbone = tiny(family)
@@ -137,7 +136,6 @@ def test_every_backbone_compiled_for_inference_takes_any_batch(family):
         batches = [torch.randn(count, 3, 61, 77) for count in (2, 5)]
         expected = [model.backbone(images) for images in batches]
         config.compile_backbone(model, inference=True)
-        torch._dynamo.reset()
         counters["stats"].clear()
         for images, maps in zip(batches, expected, strict=True):
             assert_same(model.backbone(images), maps, 1e-5)
