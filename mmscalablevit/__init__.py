@@ -8,8 +8,8 @@ from mmscalablevit.environment import require_usable
 from mmscalablevit.version import __version__
 
 if require_usable():
-    from mmscalablevit.backbones import LVT, ScalableViT, STViT
-    from mmscalablevit.checkpoints.loading import allow_mmengine_checkpoints
+    from mmscalablevit.checkpoints.reading import allow_mmengine_checkpoints
+    from mmscalablevit.models import LVT, ScalableViT, STViT
 
     allow_mmengine_checkpoints()
 

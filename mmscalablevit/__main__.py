@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import textwrap
 
-from mmscalablevit.environment import Finding, report
+from mmscalablevit.environment import report
+from mmscalablevit.errors import Finding
 from mmscalablevit.version import __version__
 
 

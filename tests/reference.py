@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscalablevit.backbones import IWSA, SSA, SWSA, WSA, WSAWithLEM
-from mmscalablevit.backbones.scalablevit import PEG, ScalableViT
+from mmscalablevit.models import IWSA, SSA, SWSA, WSA, WSAWithLEM
+from mmscalablevit.models.scalablevit import PEG, ScalableViT
 
 
 def window_ids(height: int, width: int, window: int, shift: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscalablevit.backbones.lvt import CSA, LVT, RASA
+from mmscalablevit.models.lvt import CSA, LVT, RASA
 from tests.reference import depthwise, explicit_attention, gelu, norm
 
 EPS = 1e-5  # PyTorch's default

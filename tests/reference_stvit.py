@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmscalablevit.backbones.stvit import MapAttention, STViT, SuperTokenAttention
+from mmscalablevit.models.stvit import MapAttention, STViT, SuperTokenAttention
 from tests.reference import depthwise, explicit_attention, gelu, norm
 
 

@@ -20,15 +20,13 @@ from pathlib import Path
 
 import torch
 
-from mmscalablevit.analysis import benchmark, benchmark_report
-from mmscalablevit.analysis.workloads import (
-    NAMES,
-    SYNTAX,
-    Workload,
-    parse_size,
-    parse_workload,
-)
-from mmscalablevit.engine import UsageError, outputs
+from mmscalablevit import files
+from mmscalablevit.benchmark import measuring as benchmark
+from mmscalablevit.benchmark import report as benchmark_report
+from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, parse_workload
+from mmscalablevit.cli.config import parse_size
+from mmscalablevit.errors import UsageError
+from mmscalablevit.reproduction.published import load_tables
 
 TABLE_6 = ["swin-t", "swin-s", "twins-svt-s", "scalablevit-s"]
 
@@ -143,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     workloads, baseline = choose_workloads(args)
     if args.out is not None:
-        outputs.ensure_writable(args.out.parent)
+        files.ensure_writable(args.out.parent)
     machine = benchmark.describe_machine(device, args.threads)
     if machine["load_before"] > 0.5:
         say(f"warning: other processes are busy here (load {machine['load_before']:.1f})")
@@ -156,7 +154,10 @@ def run(args: argparse.Namespace) -> None:
     print(benchmark_report.machine_lines(machine, matmuls))
     print(f"\n{benchmark_report.speed_table(entries, baseline)}")
     if args.table:
-        print(f"\n{benchmark_report.published_table(TABLE_6, baseline)}")
+        table = load_tables()["6"]
+        figures = {row.name.lower(): row.published["throughput"] for row in table.rows}
+        title = f"{table.source}: {table.title}"
+        print(f"\n{benchmark_report.published_table(title, figures, TABLE_6, baseline)}")
     growth = benchmark_report.growth_table(entries)
     if growth:
         print(f"\n{growth}")
@@ -172,7 +173,7 @@ def run(args: argparse.Namespace) -> None:
             },
             "workloads": entries,
         }
-        outputs.write_json(args.out, content)
+        files.write_json(args.out, content)
         say(f"written to {args.out}")
 
 

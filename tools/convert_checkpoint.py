@@ -17,8 +17,8 @@ import torch
 
 from mmscalablevit import __version__
 from mmscalablevit.checkpoints.conversion import STATE_DICT_ENTRIES, convert
-from mmscalablevit.checkpoints.loading import CheckpointError, load_file
-from mmscalablevit.engine.resume import WholeFileBackend
+from mmscalablevit.checkpoints.reading import CheckpointError, load_file
+from mmscalablevit.runner.resume import WholeFileBackend
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,7 +13,7 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from mmscalablevit.checkpoints import use_safe_loading
-from mmscalablevit.engine import preflight
+from mmscalablevit.preflight import examination as preflight
 
 
 def parse_args() -> argparse.Namespace:

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from mmengine.utils import ProgressBar
 
-from mmscalablevit.engine import UsageError, outputs
+from mmscalablevit import files
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import (
     collecting,
     documents,
@@ -229,7 +230,7 @@ def collect(args: argparse.Namespace) -> None:
     out = args.out or args.work_dirs / "tables"
     if not args.work_dirs.is_dir():
         print(f"there is no folder {args.work_dirs}: every run is missing", file=sys.stderr)
-    outputs.ensure_writable(out)
+    files.ensure_writable(out)
     reports = collecting.collect(known, chosen, args.work_dirs, state.slurm_jobs(), out)
     name = "_".join(["table", *args.names]) if args.names else "tables"
     for path in report.write_reports(reports, out, name):

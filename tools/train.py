@@ -13,23 +13,18 @@ import sys
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 
-from mmscalablevit.backbones.base import InputError
+from mmscalablevit import files
 from mmscalablevit.checkpoints import CheckpointError, load_file, use_safe_loading
-from mmscalablevit.engine import (
-    UsageError,
-    amp,
-    config,
-    data_hook,
-    datasets,
-    distributed,
-    locking,
-    outputs,
-    provenance,
-    resume,
-    training,
-)
+from mmscalablevit.checks import datasets, weights
+from mmscalablevit.checks import samples as data_hook
+from mmscalablevit.cli import amp, compilation, config, distributed, provenance
+from mmscalablevit.errors import UsageError
+from mmscalablevit.hooks.data import CheckDataHook
+from mmscalablevit.models.pyramid import InputError
 from mmscalablevit.reproduction.changes import differences
 from mmscalablevit.reproduction.logs import parse_config
+from mmscalablevit.runner import locking, resume
+from mmscalablevit.runner import runner as training
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,7 +75,7 @@ def choose_checkpoint(cfg: Config, resume_from: str | None) -> str | None:
         if found is None:
             print(f"--resume: no checkpoint in {cfg.work_dir}; training starts at the beginning")
         return found
-    config.require_checkpoint(resume_from)
+    weights.require_checkpoint(resume_from)
     if "://" not in resume_from and "optimizer" not in load_file(resume_from):
         raise UsageError(
             f"--resume {resume_from}: the file holds weights only, not a training state; "
@@ -122,17 +117,17 @@ def train(args: argparse.Namespace) -> None:
     cfg = config.load_config(args.config, args.cfg_options)
     if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
         raise UsageError(f"config {args.config} has no train_dataloader or no train_cfg")
-    config.check_backbone(cfg)
+    weights.check_backbone(cfg)
     datasets.require_data(cfg, "train_dataloader", "val_dataloader")
     config.set_work_dir(cfg, args.config, args.work_dir)
-    outputs.ensure_writable(cfg.work_dir)
+    files.ensure_writable(cfg.work_dir)
     distributed.set_up(cfg, args.launcher)
     resume_from = args.resume or ("auto" if was_restarted() else None)
     start = distributed.decide_for_all(lambda: choose_checkpoint(cfg, resume_from))
     if start is not None:
         cfg.resume, cfg.load_from = True, start
     if cfg.get("load_from") and not cfg.get("resume"):
-        config.load_weights_file(cfg.load_from)
+        weights.load_weights_file(cfg.load_from)
     if args.amp:
         amp.train_in_mixed_precision(cfg, args.amp)
     else:
@@ -155,13 +150,13 @@ def train(args: argparse.Namespace) -> None:
         resume.require_same_model(runner, cfg.load_from)
     provenance.record(runner, args.config)
     data_hook.require_samples(runner, "train")
-    runner.register_hook(data_hook.CheckDataHook(cfg))
+    runner.register_hook(CheckDataHook(cfg))
     if cfg.get("load_from") and not cfg.get("resume") and "://" not in cfg.load_from:
-        config.require_start(runner.model, cfg.load_from)
+        weights.require_start(runner.model, cfg.load_from)
     if args.amp and cfg.get("default_scope") == "mmdet":
         amp.keep_boxes_in_float32(runner.model)
     if args.compile:
-        config.compile_backbone(runner.model)
+        compilation.compile_backbone(runner.model)
     runner.train()
 
 

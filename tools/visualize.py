@@ -26,16 +26,14 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmscalablevit.analysis import features, image_predictions, super_tokens
+from mmscalablevit import files
 from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
-from mmscalablevit.engine import (
-    MatchingCheckpointHook,
-    UsageError,
-    config,
-    datasets,
-    gallery,
-    outputs,
-)
+from mmscalablevit.checks import datasets, weights
+from mmscalablevit.cli import config
+from mmscalablevit.errors import UsageError
+from mmscalablevit.hooks.matching import MatchingCheckpointHook
+from mmscalablevit.visualization import features, gallery, super_tokens
+from mmscalablevit.visualization import images as image_predictions
 
 
 def parse_args() -> argparse.Namespace:
@@ -88,8 +86,8 @@ def draw_tokens(args: argparse.Namespace) -> None:
     if checkpoint is None:
         print(f"{path}: no checkpoint is given, its weights are random", file=sys.stderr)
     else:
-        config.require_checkpoint(checkpoint)
-    outputs.ensure_writable(args.out.parent)
+        weights.require_checkpoint(checkpoint)
+    files.ensure_writable(args.out.parent)
     MMLogger.get_instance("visualize", log_level="WARNING")
     found = super_tokens.assign_image(features.build_model(cfg, checkpoint), image)
     super_tokens.draw_super_tokens(image, found, args.out)
@@ -143,8 +141,8 @@ def draw_features(args: argparse.Namespace) -> None:
         path, checkpoint = features.split_model(text)
         chosen.append((config.load_config(path), checkpoint))
         if checkpoint is not None:
-            config.require_checkpoint(checkpoint)
-    outputs.ensure_writable(args.out.parent)
+            weights.require_checkpoint(checkpoint)
+    files.ensure_writable(args.out.parent)
     MMLogger.get_instance("visualize", log_level="WARNING")
     rows = []
     for title, (cfg, checkpoint) in zip(titles, chosen, strict=True):
@@ -166,7 +164,7 @@ def draw_predictions(args: argparse.Namespace) -> None:
         CheckpointError: The checkpoint cannot be used.
     """
     cfg = config.load_config(args.config, args.cfg_options)
-    config.require_checkpoint(args.checkpoint)
+    weights.require_checkpoint(args.checkpoint)
     if args.out.suffix != ".png":
         raise UsageError(f"--out {args.out}: the picture is a PNG, name it so")
     if args.count is not None and args.images:
@@ -176,7 +174,7 @@ def draw_predictions(args: argparse.Namespace) -> None:
     image_predictions.check_images(args.images)
     if not args.images:
         datasets.require_data(cfg, "test_dataloader")
-    outputs.ensure_writable(args.out.parent)
+    files.ensure_writable(args.out.parent)
     count = args.count or (40 if cfg.default_scope == "mmpretrain" else 6)
     cfg.log_level = "WARNING"
     if cfg.model.get("backbone"):

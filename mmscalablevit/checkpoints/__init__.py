@@ -1,6 +1,6 @@
 """Reading checkpoints safely, and converting released weights."""
 
-from .loading import (
+from mmscalablevit.checkpoints.reading import (
     CheckpointError,
     allow_mmengine_checkpoints,
     find_state_dict,

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmscalablevit.checkpoints.pretrained import summarize
+from mmscalablevit.checkpoints.filling import summarize
 from mmscalablevit.checkpoints.released import FAMILIES, Family, Shapes, StateDict
 
 # Entries of a checkpoint file that hold a state dict; the second of each pair holds the moving
@@ -94,7 +95,7 @@ def rename_keys(family: Family, released: Mapping[str, Tensor]) -> StateDict:
 def expected_shapes(family: Family, arch: str, num_classes: int) -> Shapes:
     """Names and shapes of the classifier's entries: backbone and head."""
     with torch.device("meta"):
-        backbone = family.backbone(arch)
+        backbone = MODELS.build({"type": family.name, "arch": arch})
     shapes = {f"backbone.{key}": tuple(value.shape) for key, value in backbone.state_dict().items()}
     return shapes | family.head_shapes(backbone.embed_dims[-1], num_classes)
 
@@ -128,9 +129,7 @@ def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
         )
     (name, widths), *_ = found.items()
     family = next(family for family in FAMILIES if family.name == name)
-    known: dict[tuple[int, ...], str] = {}
-    for arch, settings in family.zoo.items():  # full names come before short ones
-        known.setdefault(tuple(settings["embed_dims"]), arch)
+    known = {dims: arch for arch, dims in family.widths.items()}
     if tuple(widths) not in known:
         archs = "; ".join(f"{arch} {list(dims)}" for dims, arch in known.items())
         raise ValueError(f"no released {name} has the widths {widths}; known are {archs}")

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmscalablevit.backbones import LVT, ScalableViT, STViT, lvt, scalablevit, stvit
-from mmscalablevit.backbones.base import Arch, PyramidBackbone
-
 StateDict = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 Rename = tuple[str, str]  # regular expression at the beginning of a name, and what replaces it
@@ -26,8 +23,7 @@ class Family:
 
     Attributes:
         name: Name of the backbone.
-        backbone: Its class; called with the name of an architecture.
-        zoo: Its architectures by name; the first name of each is the full one.
+        widths: Its released architectures: the stages' widths by name.
         width_entry: Released name of an entry that each stage has, with ``{stage}`` in it; its
             first side is the stage's width. No other family has entries of these names.
         adapt: Brings released entries into our shapes, joins some and drops constant ones.
@@ -37,8 +33,7 @@ class Family:
     """
 
     name: str
-    backbone: Callable[[str], PyramidBackbone]
-    zoo: Mapping[str, Arch]
+    widths: Mapping[str, tuple[int, ...]]
     width_entry: str
     adapt: Callable[[Mapping[str, Tensor]], StateDict]
     renames: Sequence[Rename]
@@ -96,8 +91,11 @@ def _adapt_lvt(released: Mapping[str, Tensor]) -> StateDict:
 
 SCALABLEVIT = Family(
     name="ScalableViT",
-    backbone=ScalableViT,
-    zoo=scalablevit.ARCH_ZOO,
+    widths={
+        "small": (64, 128, 256, 512),
+        "base": (96, 192, 384, 768),
+        "large": (128, 256, 512, 1024),
+    },
     width_entry="patch_embeds.{stage}.proj.weight",
     adapt=_join_keys_and_values,
     renames=[
@@ -134,8 +132,11 @@ SCALABLEVIT = Family(
 
 STVIT = Family(
     name="STViT",
-    backbone=STViT,
-    zoo=stvit.ARCH_ZOO,
+    widths={
+        "small": (64, 128, 320, 512),
+        "base": (96, 192, 384, 512),
+        "large": (96, 192, 448, 640),
+    },
     width_entry="layers.{stage}.blocks.0.pos_embed.conv.weight",
     adapt=_adapt_stvit,
     renames=[
@@ -189,8 +190,7 @@ STVIT = Family(
 
 LVT_FAMILY = Family(
     name="LVT",
-    backbone=LVT,
-    zoo=lvt.ARCH_ZOO,
+    widths={"lvt": (64, 64, 160, 256)},
     width_entry="backbone.{stage}.0.proj.weight",
     adapt=_adapt_lvt,
     renames=[

@@ -1,6 +1,6 @@
 """Data sets of real images that need no download."""
 
-from .digits import (
+from mmscalablevit.datasets.digits import (
     CLASSES,
     DETECTION_METAINFO,
     SEGMENTATION_METAINFO,
@@ -10,7 +10,7 @@ from .digits import (
     load_glyphs,
     load_photos,
 )
-from .digits_export import TASKS, prepare_digits
+from mmscalablevit.datasets.digits_export import TASKS, prepare_digits
 
 __all__ = [
     "CLASSES",

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from .digits import CLASSES, SPLITS, Scene, draw_scenes, enlarge, load_glyphs
-from .digits_panoptic import PANOPTIC_CATEGORIES, to_panoptic
+from mmscalablevit.datasets.digits import CLASSES, SPLITS, Scene, draw_scenes, enlarge, load_glyphs
+from mmscalablevit.datasets.digits_panoptic import PANOPTIC_CATEGORIES, to_panoptic
 
 TASKS = ("classification", "detection", "segmentation")
 

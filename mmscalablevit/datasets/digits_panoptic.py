@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .digits import CLASSES, Scene
+from mmscalablevit.datasets.digits import CLASSES, Scene
 
 BACKGROUND = len(CLASSES) + 1  # id of the only stuff category; digits have theirs from 1
 

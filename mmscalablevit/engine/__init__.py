@@ -1,20 +1,20 @@
-"""What training and testing need beyond MMEngine's Runner.
+"""Moved: mmscalablevit.hooks has what configs named here."""
 
-Importing this registers the hooks, metrics and optimizer wrappers of the command-line tools.
-"""
+import warnings
 
-from .amp import BFloat16OptimWrapper
-from .errors import UsageError
-from .evaluation import available_metrics, select_metrics
-from .hooks import MatchingCheckpointHook, SavePicturesHook
-from .outputs import ClassificationResults
+from mmscalablevit.cli.amp import BFloat16OptimWrapper
+from mmscalablevit.evaluation.outputs import ClassificationResults
+from mmscalablevit.hooks import MatchingCheckpointHook, SavePicturesHook
 
 __all__ = [
     "BFloat16OptimWrapper",
     "ClassificationResults",
     "MatchingCheckpointHook",
     "SavePicturesHook",
-    "UsageError",
-    "available_metrics",
-    "select_metrics",
 ]
+
+warnings.warn(
+    "mmscalablevit.engine has moved: name mmscalablevit.hooks in custom_imports",
+    FutureWarning,
+    stacklevel=2,
+)

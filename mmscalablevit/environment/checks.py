@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import Literal
 
 from mmscalablevit.environment.facts import (
@@ -17,23 +16,7 @@ from mmscalablevit.environment.facts import (
     Probe,
     release,
 )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        name: What was looked at.
-        status: ``warn`` restricts what can be done, ``fail`` has to be mended.
-        found: What was found, and what it means if it is a problem.
-        remedy: The command that mends it; empty where there is nothing to mend.
-    """
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    found: str
-    remedy: str = ""
+from mmscalablevit.errors import Finding
 
 
 def _pip(*requirements: str, options: str = "") -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from .collecting import RunReport, TableReport
-from .published import Column, Row
-from .script import shown
+from mmscalablevit.reproduction.collecting import RunReport, TableReport
+from mmscalablevit.reproduction.published import Column, Row
+from mmscalablevit.reproduction.script import shown
 
 NOTHING = "-"
 PRELIMINARY = "In brackets: measured before the end of the training."

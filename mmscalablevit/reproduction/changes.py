@@ -7,11 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmscalablevit.checkpoints.loading import CheckpointError, load_file
-from mmscalablevit.engine.provenance import config_content
-
-from .logs import DUMPED_CONFIG, DamagedFileError, newest_checkpoint, parse_config, read_config
-from .logs import starts as list_starts
+from mmscalablevit.checkpoints.reading import CheckpointError, load_file
+from mmscalablevit.cli.provenance import config_content
+from mmscalablevit.reproduction.logs import (
+    DUMPED_CONFIG,
+    DamagedFileError,
+    newest_checkpoint,
+    parse_config,
+    read_config,
+)
+from mmscalablevit.reproduction.logs import starts as list_starts
 
 _ABSENT = object()
 _LONGEST = 60  # characters of a value in a message

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmscalablevit.engine.provenance import FILE_NAME, config_content, config_hash
-
-from .changes import differences, trained_contents
-from .logs import (
+from mmscalablevit.cli.provenance import FILE_NAME, config_content, config_hash
+from mmscalablevit.reproduction.changes import differences, trained_contents
+from mmscalablevit.reproduction.logs import (
     Curve,
     DamagedFileError,
     newest_checkpoint,
@@ -22,9 +21,9 @@ from .logs import (
     starts,
     whole_number,
 )
-from .plan import Training, plan
-from .published import Metric, Row, Run, Table
-from .state import (
+from mmscalablevit.reproduction.plan import Training, plan
+from mmscalablevit.reproduction.published import Metric, Row, Run, Table
+from mmscalablevit.reproduction.state import (
     State,
     Status,
     examine,

@@ -10,13 +10,12 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
-from mmscalablevit.analysis import Complexity, count_complexity
-from mmscalablevit.engine.config import load_config
-from mmscalablevit.engine.errors import UsageError
-
-from .building import build_model
-from .peers import build_peer, own_size
-from .published import EVERYTHING, LAYERS, Row, Run, Table
+from mmscalablevit.cli.config import load_config
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.complexity import Complexity, count_complexity
+from mmscalablevit.reproduction.building import build_model
+from mmscalablevit.reproduction.peers import build_peer, own_size
+from mmscalablevit.reproduction.published import EVERYTHING, LAYERS, Row, Run, Table
 
 Size = tuple[int, int]
 

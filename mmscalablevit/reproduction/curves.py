@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from .collecting import RunReport
-from .logs import Record
-from .published import Metric, Table
+from mmscalablevit.reproduction.collecting import RunReport
+from mmscalablevit.reproduction.logs import Record
+from mmscalablevit.reproduction.published import Metric, Table
 
 _BLUE, _ORANGE, _GREY = "#1f6fb4", "#c8591a", "#8a8f98"
 _WIDTH, _HEIGHT = 4.2, 2.3  # inches of one diagram

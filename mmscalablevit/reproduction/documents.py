@@ -16,14 +16,13 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from mmengine.config import Config
 
-from mmscalablevit.analysis import Complexity
-from mmscalablevit.engine.config import load_config
-from mmscalablevit.engine.errors import UsageError
-
-from .counting import Counter, default_size, macs_of
-from .plan import Schedule, read_schedule
-from .published import ROOT, Row, Run, Table, load_tables
-from .tables import format_flops, format_params, markdown
+from mmscalablevit.cli.config import load_config
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.complexity import Complexity
+from mmscalablevit.reproduction.counting import Counter, default_size, macs_of
+from mmscalablevit.reproduction.plan import Schedule, read_schedule
+from mmscalablevit.reproduction.published import ROOT, Row, Run, Table, load_tables
+from mmscalablevit.reproduction.tables import format_flops, format_params, markdown
 
 FOLDERS = tuple(
     ROOT / "configs" / task / backbone

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmscalablevit.engine.provenance import config_content
-
-from .changes import differences, trained_contents
-from .logs import read_curve
-from .plan import Training
-from .published import Table, Test
-from .script import Part, render
-from .state import State, Status, examine, lacking_tests
+from mmscalablevit.cli.provenance import config_content
+from mmscalablevit.reproduction.changes import differences, trained_contents
+from mmscalablevit.reproduction.logs import read_curve
+from mmscalablevit.reproduction.plan import Training
+from mmscalablevit.reproduction.published import Table, Test
+from mmscalablevit.reproduction.script import Part, render
+from mmscalablevit.reproduction.state import State, Status, examine, lacking_tests
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmscalablevit.engine.resume import own_checkpoints
+from mmscalablevit.runner.resume import own_checkpoints
 
 # MMEngine names the directory of each start of a run by the time.
 _TIMESTAMP = re.compile(r"\d{8}_\d{6}")

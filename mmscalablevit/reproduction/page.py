@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, StrictUndefined
 
-from .cells import (
+from mmscalablevit.reproduction.cells import (
     PRELIMINARY,
     all_runs,
     facts,
@@ -19,9 +19,9 @@ from .cells import (
     states,
     title,
 )
-from .collecting import RunReport, TableReport
-from .curves import draw_curves
-from .state import State
+from mmscalablevit.reproduction.collecting import RunReport, TableReport
+from mmscalablevit.reproduction.curves import draw_curves
+from mmscalablevit.reproduction.state import State
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 74rem;

@@ -13,9 +13,8 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmscalablevit.engine.errors import UsageError
-
-from .building import build_model
+from mmscalablevit.errors import UsageError
+from mmscalablevit.reproduction.building import build_model
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmscalablevit.engine.config import load_config
-from mmscalablevit.engine.errors import UsageError
-
-from .published import Row, Run, Table, Test
+from mmscalablevit.cli.config import load_config
+from mmscalablevit.errors import UsageError
+from mmscalablevit.reproduction.published import Row, Run, Table, Test
 
 _FILE_NAME = re.compile(r"[\w.+-]+")
 

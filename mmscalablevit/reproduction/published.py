@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from mmscalablevit.engine.errors import UsageError
+from mmscalablevit.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "configs" / "published.yml"
 
 # What the FLOPs of a table have in them: everything, or by ScalableViT's convention no products of
-# attention (see mmscalablevit.analysis.Complexity).
+# attention (see mmscalablevit.models.complexity.Complexity).
 EVERYTHING = "everything"
 LAYERS = "layers"
 

@@ -7,9 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mmscalablevit.engine.resume import WholeFileBackend
-
-from .cells import (
+from mmscalablevit.reproduction.cells import (
     NOTHING,
     PRELIMINARY,
     all_runs,
@@ -21,8 +19,9 @@ from .cells import (
     problems,
     states,
 )
-from .collecting import RunReport, TableReport
-from .page import to_html
+from mmscalablevit.reproduction.collecting import RunReport, TableReport
+from mmscalablevit.reproduction.page import to_html
+from mmscalablevit.runner.resume import WholeFileBackend
 
 _CSV_HEADER = (
     *("table", "row", "group", "column", "unit", "published", "ours", "difference"),

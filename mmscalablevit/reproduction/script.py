@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmscalablevit.engine.errors import UsageError
-
-from .plan import Training
-from .published import Table, Test
-from .state import JOB_NAME
+from mmscalablevit.errors import UsageError
+from mmscalablevit.reproduction.plan import Training
+from mmscalablevit.reproduction.published import Table, Test
+from mmscalablevit.reproduction.state import JOB_NAME
 
 _LOCAL_FUNCTIONS = r"""
 failed=()

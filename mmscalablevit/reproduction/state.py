@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from mmscalablevit.engine.errors import UsageError
-from mmscalablevit.engine.locking import LOCK_NAME, current_holder, last_holder
-from mmscalablevit.engine.resume import own_checkpoints
-
-from .logs import (
+from mmscalablevit.errors import UsageError
+from mmscalablevit.reproduction.logs import (
     SCALARS,
     Curve,
     DamagedFileError,
@@ -27,8 +24,10 @@ from .logs import (
     read_metrics,
     starts,
 )
-from .plan import Schedule, Training
-from .published import Metric, Test
+from mmscalablevit.reproduction.plan import Schedule, Training
+from mmscalablevit.reproduction.published import Metric, Test
+from mmscalablevit.runner.locking import LOCK_NAME, current_holder, last_holder
+from mmscalablevit.runner.resume import own_checkpoints
 
 # A file with the id of the Slurm job that trains, or tests, in its directory.
 JOB_NAME = "slurm_job"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .counting import TOLERANCE, Count, difference, differs, prints_as
-from .published import EVERYTHING, Row, Table
-from .script import shown
+from mmscalablevit.reproduction.counting import TOLERANCE, Count, difference, differs, prints_as
+from mmscalablevit.reproduction.published import EVERYTHING, Row, Table
+from mmscalablevit.reproduction.script import shown
 
 ROUNDING = "r"
 UNKNOWN = "!"

@@ -9,7 +9,7 @@ import shutil
 import torch
 
 from mmscalablevit import ScalableViT
-from mmscalablevit.engine import resume
+from mmscalablevit.runner import resume
 from tests.bad_input.place import Dangerous, Place, case
 
 WIDER = {"model__backbone__arch__embed_dims": [8, 16, 24, 64], "model__head__in_channels": 64}

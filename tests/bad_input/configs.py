@@ -7,8 +7,8 @@ import subprocess
 import torch
 
 from mmscalablevit import ScalableViT
-from mmscalablevit.engine import config
-from mmscalablevit.engine.distributed import set_up
+from mmscalablevit.cli import config
+from mmscalablevit.cli.distributed import set_up
 from tests.bad_input.place import TOOLS, Place, case
 
 
@@ -193,7 +193,7 @@ def other_output(place: Place) -> str:
 
 @case("`--amp float16` without a GPU")
 def half_precision(place: Place) -> str:
-    place.patch.setattr("mmscalablevit.engine.amp.get_device", lambda: "cpu")
+    place.patch.setattr("mmscalablevit.cli.amp.get_device", lambda: "cpu")
     return place.train("classification.py", "--amp", "float16")
 
 

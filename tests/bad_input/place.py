@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmscalablevit.engine import preflight
+from mmscalablevit.preflight import examination as preflight
 from tests import tiny_projects
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmscalablevit.backbones.scalablevit import PEG
+from mmscalablevit.models.scalablevit import PEG
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLASSIFICATION = CONFIGS / "classification/scalablevit"

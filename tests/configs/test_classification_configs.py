@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 
-from mmscalablevit.analysis import count_complexity
 from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.models.complexity import count_complexity
 from tests import golden
 
 ROOT = Path(__file__).parents[2]

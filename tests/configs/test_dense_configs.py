@@ -18,9 +18,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmscalablevit.analysis import Complexity, count_complexity
-from mmscalablevit.backbones import ScalableViT
-from mmscalablevit.backbones.scalablevit import PEG
+from mmscalablevit.models import ScalableViT
+from mmscalablevit.models.complexity import Complexity, count_complexity
+from mmscalablevit.models.scalablevit import PEG
 
 ROOT = Path(__file__).parents[2]
 DETECTION = ROOT / "configs/detection/scalablevit"

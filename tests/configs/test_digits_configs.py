@@ -14,12 +14,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmscalablevit.backbones import ScalableViT
-from mmscalablevit.datasets import (
-    DETECTION_METAINFO,
-    SEGMENTATION_METAINFO,
-    prepare_digits,
-)
+from mmscalablevit.datasets import DETECTION_METAINFO, SEGMENTATION_METAINFO, prepare_digits
+from mmscalablevit.models import ScalableViT
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {task: ROOT / "configs" / task / "digits" for task in ("detection", "segmentation")}

@@ -14,8 +14,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from mmscalablevit.analysis import Complexity, count_complexity
 from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.models.complexity import Complexity, count_complexity
 from tests import golden
 
 ROOT = Path(__file__).parents[2]

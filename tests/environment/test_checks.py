@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from mmscalablevit.environment import Environment, Finding, Probe, check
+from mmscalablevit.environment import Environment, Probe, check
 from mmscalablevit.environment.facts import LITE, ONEDL, UPSTREAM, release
+from mmscalablevit.errors import Finding
 
 PINS = {
     "torch": "torch==2.13.0",

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mmscalablevit.__main__ import render
-from mmscalablevit.environment import Finding, Probe
+from mmscalablevit.environment import Probe
 from mmscalablevit.environment.facts import PROBES, run_probe, verified_pins
+from mmscalablevit.errors import Finding
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmscalablevit import ScalableViT
-from mmscalablevit.backbones import IWSA, SSA, SWSA, WSA, WSAWithLEM
-from mmscalablevit.backbones.scalablevit import ATTENTIONS
-from mmscalablevit.backbones.windows import axis_segments, map_windows
+from mmscalablevit.models import IWSA, SSA, SWSA, WSA, WSAWithLEM
+from mmscalablevit.models.scalablevit import ATTENTIONS
+from mmscalablevit.models.windows import axis_segments, map_windows
 from tests import reference
-from tests.backbones.families import FAMILIES, each_family
 from tests.fuzz import examples
+from tests.models.families import FAMILIES, each_family
 
 CHANNEL_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 WINDOW_ATTENTIONS = (WSA, IWSA, WSAWithLEM, SWSA)

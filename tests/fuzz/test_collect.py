@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import collecting
 from mmscalablevit.reproduction.page import to_html
 from mmscalablevit.reproduction.published import Table, load_tables

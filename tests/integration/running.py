@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmscalablevit.checkpoints.conversion import convert
-from mmscalablevit.engine import amp
-from mmscalablevit.engine.evaluation import innermost_datasets
+from mmscalablevit.cli import amp
+from mmscalablevit.evaluation.selection import innermost_datasets
 from tests import golden
 
 ROOT = Path(__file__).resolve().parents[2]

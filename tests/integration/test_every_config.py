@@ -12,7 +12,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mmscalablevit.checkpoints import load_file
-from mmscalablevit.engine.evaluation import NAMES_ARGUMENT, list_evaluators, type_name
+from mmscalablevit.evaluation.selection import NAMES_ARGUMENT, list_evaluators, type_name
 from tests.integration import running
 from tests.integration.running import CONFIGS
 

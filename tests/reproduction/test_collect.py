@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.engine.resume import newer_checkpoints, set_aside
 from mmscalablevit.reproduction import collecting
 from mmscalablevit.reproduction.page import to_html
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.report import to_csv, to_markdown, write_reports
+from mmscalablevit.runner.resume import newer_checkpoints, set_aside
 from tests.reproduction.making import (
     train_records,
     write_checkpoint,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmscalablevit.analysis import Complexity, count_complexity
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.complexity import Complexity, count_complexity
 from mmscalablevit.reproduction.counting import (
     Count,
     Counter,

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmscalablevit.analysis import Complexity
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.complexity import Complexity
 from mmscalablevit.reproduction import documents
 from mmscalablevit.reproduction.counting import Counter
 from mmscalablevit.reproduction.documents import Entry, fill_metafile, fill_regions

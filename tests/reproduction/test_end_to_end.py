@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from mmscalablevit.checkpoints import load_file
-from mmscalablevit.engine import provenance
+from mmscalablevit.cli import provenance
 from mmscalablevit.reproduction import collecting, logs, plan, state
 from mmscalablevit.reproduction.published import ROOT, load_tables
 
@@ -209,7 +209,7 @@ def starts_from(work_dir: Path, weights: Path) -> bool:
 def test_a_second_training_in_the_same_directory_is_refused(place):
     """The lock is taken by tools/train.py itself, so it holds however training is started."""
     hold = (
-        "import time; from mmscalablevit.engine.locking import lock_work_dir; "
+        "import time; from mmscalablevit.runner.locking import lock_work_dir; "
         "lock_work_dir('runs'); print('locked', flush=True); time.sleep(300)"
     )
     prepare_data()

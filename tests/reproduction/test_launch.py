@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import plan, state
 from mmscalablevit.reproduction.launching import Launch, Options, prepare
 from mmscalablevit.reproduction.published import load_tables

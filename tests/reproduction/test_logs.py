@@ -7,9 +7,9 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmscalablevit.engine import resume
-from mmscalablevit.engine.provenance import config_content
+from mmscalablevit.cli.provenance import config_content
 from mmscalablevit.reproduction import changes, logs
+from mmscalablevit.runner import resume
 from tests.reproduction.making import train_records, write_checkpoint, write_config, write_start
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import plan
 from mmscalablevit.reproduction.published import ROOT, load_tables
 from tests.reproduction.making import write_config, write_tables

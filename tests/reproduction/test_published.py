@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.engine import UsageError
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction.published import Column, Metric, load_tables, select_tables
 
 TABLES = """

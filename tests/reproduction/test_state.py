@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.engine import UsageError
-from mmscalablevit.engine.locking import lock_work_dir
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import logs, plan, state
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.state import State
+from mmscalablevit.runner.locking import lock_work_dir
 from tests.reproduction.making import (
     train_records,
     write_checkpoint,
@@ -28,7 +28,7 @@ from tests.reproduction.making import (
 
 # Takes the lock as tools/train.py does, and ends.
 LOCK = (
-    "import sys; from mmscalablevit.engine.locking import lock_work_dir as lock; lock(sys.argv[1])"
+    "import sys; from mmscalablevit.runner.locking import lock_work_dir as lock; lock(sys.argv[1])"
 )
 
 

@@ -27,7 +27,7 @@ import torch
 import torch._dynamo  # takes seconds, and initializations use it
 from mmpretrain.utils import register_all_modules
 
-from mmscalablevit.engine import loops, resume, training  # noqa: F401
+from mmscalablevit.runner import loops, resume
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmscalablevit.checkpoints import load_file
-from mmscalablevit.engine.resume import find_checkpoint
+from mmscalablevit.runner.resume import find_checkpoint
 
 from .fault_runs import assert_equal, run, state, write_configs, write_data
 

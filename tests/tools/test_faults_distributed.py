@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmscalablevit.checkpoints import load_file
-from mmscalablevit.engine.resume import find_checkpoint
+from mmscalablevit.runner.resume import find_checkpoint
 
 from .fault_runs import (
     ROOT,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.engine import preflight
+from mmscalablevit.preflight import examination as preflight
 from tests import tiny_projects
 from tests.integration.test_user_project import PROJECTS, write_project
 

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmscalablevit.analysis import image_predictions
 from mmscalablevit.datasets import prepare_digits
+from mmscalablevit.visualization import images as image_predictions
 from tests.tiny_data import draw_image, save_image
 
 ROOT = Path(__file__).parents[2]

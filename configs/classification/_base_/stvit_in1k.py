@@ -1,6 +1,6 @@
 # ImageNet-1K training of STViT. Its authors' drop path; all else is (ours): ScalableViT's recipe.
 _base_ = "./scalablevit_in1k.py"
-custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.heads"])
+custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.models.heads"])
 
 model = dict(
     backbone=dict(_delete_=True, type="STViT", arch="small", drop_path_rate=0.1),

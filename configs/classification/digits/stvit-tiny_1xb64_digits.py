@@ -1,6 +1,6 @@
 _base_ = ["../_base_/digits.py", "../../_base_/stvit-tiny.py"]
 
-custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.heads"])
+custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.models.heads"])
 model = dict(
     backbone=dict(type="STViT", arch=_base_.arch),
     neck=None,  # the head takes the map

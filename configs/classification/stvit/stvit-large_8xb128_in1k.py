@@ -1,7 +1,7 @@
 _base_ = "../_base_/stvit_in1k.py"
 
 custom_imports = dict(
-    imports=["mmscalablevit", "mmscalablevit.heads", "mmscalablevit.engine.drop_path"]
+    imports=["mmscalablevit", "mmscalablevit.models.heads", "mmscalablevit.hooks"]
 )
 model = dict(
     backbone=dict(arch="large", drop_path_rate=0.4),

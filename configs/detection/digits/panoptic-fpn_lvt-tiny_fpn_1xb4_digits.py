@@ -3,4 +3,4 @@ _base_ = [
     "./_base_/digits_panoptic.py",
     "./_base_/schedule.py",
 ]
-custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.panoptic"])
+custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.evaluation.panoptic"])

@@ -2,7 +2,7 @@
 # classes need panopticapi, which no package index carries.
 _base_ = "mmdet::_base_/datasets/coco_panoptic.py"
 custom_imports = dict(
-    imports=["mmscalablevit", "mmscalablevit.panoptic"], allow_failed_imports=False
+    imports=["mmscalablevit", "mmscalablevit.evaluation.panoptic"], allow_failed_imports=False
 )
 
 train_pipeline = [

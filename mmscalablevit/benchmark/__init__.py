@@ -1,0 +1,1 @@
+"""Time and memory of models, side by side: ``tools/benchmark.py``."""

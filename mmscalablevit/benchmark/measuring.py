@@ -1,0 +1,347 @@
+"""Time and memory of several models, measured side by side.
+
+Each model lives in a process of its own, so that none has another's memory, caches or compiled
+code. They take turns, one runs while the others wait: what else slows the machine down for a
+while falls upon all, and the ratios of the same round are free of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from mmengine.logging import MMLogger
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from mmscalablevit.benchmark.workloads import Workload
+from mmscalablevit.environment.facts import installed_versions
+from mmscalablevit.errors import FAILURES, UsageError, first_line
+
+Report = Callable[[str], None]
+
+PACKAGES = ("torch", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmsegmentation", "mmscalablevit")
+
+
+class Work(Protocol):
+    """What is repeated and timed."""
+
+    macs: int
+
+    def step(self) -> None:
+        """Do it once."""
+
+    def held_bytes(self) -> int:
+        """Memory that stays between two steps."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one workload.
+
+    Attributes:
+        seconds: Time of a step, one value a round.
+        peak_bytes: Most memory in use during a step; None where the system does not tell.
+        macs: Multiply-accumulates of the forward pass of a batch.
+        operators: Own time of each operator in a step, in seconds; empty if not profiled.
+    """
+
+    seconds: list[float]
+    peak_bytes: int | None
+    macs: int
+    operators: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        """Median time of a step, in seconds."""
+        return statistics.median(self.seconds)
+
+
+def ratios(baseline: Measurement, other: Measurement) -> list[float]:
+    """How many times faster than the baseline another workload's steps are, round by round."""
+    return [a / b for a, b in zip(baseline.seconds, other.seconds, strict=True)]
+
+
+def time_steps(work: Work, device: torch.device, min_seconds: float) -> float:
+    """Repeat a step for at least some time; return the mean time of one.
+
+    An untimed step goes before, unless steps are so long that what is in the caches at their
+    beginning does not matter.
+    """
+    start = time.perf_counter()
+    work.step()
+    _synchronize(device)
+    first = time.perf_counter() - start
+    if first >= min_seconds:
+        return first
+    steps, start, elapsed = 0, time.perf_counter(), 0.0
+    while elapsed < min_seconds:
+        # several at once, or a GPU would be waited for after each
+        count = max(1, int((min_seconds - elapsed) / first))
+        for _ in range(count):
+            work.step()
+        _synchronize(device)
+        steps += count
+        elapsed = time.perf_counter() - start
+    return elapsed / steps
+
+
+def measure_peak(work: Work, device: torch.device) -> int | None:
+    """Most memory in use during a step: weights, gradients and optimizer state included.
+
+    On a GPU PyTorch's allocator tells. On the CPU it is what stays between the steps, plus the
+    growth of the process's resident memory during one, which Linux tells.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work.step()
+        _synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except AttributeError:  # not glibc
+        return None
+    gc.collect()
+    trim(0)  # freed memory that the process still holds would hide what a step takes
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the peak back
+        before = _resident("VmRSS")
+        work.step()
+        return work.held_bytes() + _resident("VmHWM") - before
+    except OSError:
+        return None
+
+
+def profile_operators(work: Work, device: torch.device, steps: int = 5) -> dict[str, float]:
+    """Own time of each operator in a step, in seconds, without that of operators it calls.
+
+    On a GPU it is that of the kernels. Profiled steps are slower than others: compare the parts.
+    """
+    gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=activities) as profiler:
+        for _ in range(steps):
+            work.step()
+        _synchronize(device)
+    wanted = DeviceType.CUDA if gpu else DeviceType.CPU
+    return {
+        event.key: (event.self_device_time_total if gpu else event.self_cpu_time_total)
+        / (1e6 * steps)
+        for event in profiler.key_averages()
+        if event.device_type == wanted
+    }
+
+
+def _resident(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def serve(
+    connection: Connection, workload: Workload | str, device_name: str, threads: int | None
+) -> None:
+    """Run a workload in this process, as the other side of the connection asks.
+
+    It gets the multiply-accumulates and the peak memory once the work is warm; then, for each
+    least time that it sends, the mean time of a step, and for ``"profile"`` the operators' times.
+    What goes wrong it gets as text: a model can refuse a size or a type, which is the user's to
+    change.
+
+    Args:
+        connection: Both ways.
+        workload: What to run; a data type's name for a product of matrices.
+        device_name: Where to run it.
+        threads: Of PyTorch; its default if None.
+    """
+    # Only here: a process that measures nothing need not import the frameworks.
+    from mmscalablevit.benchmark.steps import MatmulWork, ModelWork
+
+    # the frameworks list every weight that they initialise
+    MMLogger.get_instance("benchmark", log_level="ERROR")
+    # and the profiler tells that there is no GPU, as an error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = torch.device(device_name)
+    out_of_memory = f"{_name(workload)}: out of memory; take a smaller batch or size"
+    try:
+        work: Work = (
+            MatmulWork(workload, device)
+            if isinstance(workload, str)
+            else ModelWork(workload, device)
+        )
+        for _ in range(2):  # the first compiles, the second still finds things to set up
+            work.step()
+        answer: Any = (work.macs, measure_peak(work, device), time_steps(work, device, 0.0))
+    except UsageError as error:
+        connection.send(str(error))
+        return
+    except torch.OutOfMemoryError:
+        connection.send(out_of_memory)
+        return
+    except FAILURES as error:
+        connection.send(f"{_name(workload)} cannot be run: {first_line(error)}")
+        return
+    connection.send(answer)
+    while True:
+        request = connection.recv()
+        try:
+            answer = (
+                profile_operators(work, device)
+                if request == "profile"
+                else time_steps(work, device, request)
+            )
+        except torch.OutOfMemoryError:
+            answer = out_of_memory
+        connection.send(answer)
+
+
+def _name(workload: Workload | str) -> str:
+    return f"{workload} matmul" if isinstance(workload, str) else workload.text
+
+
+class _Worker:
+    """The process of one workload, seen from the process that measures."""
+
+    def __init__(self, workload: Workload | str, device: str, threads: int | None) -> None:
+        self.workload = workload
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.connection, other = context.Pipe()
+        self.process = context.Process(
+            target=serve, args=(other, workload, device, threads), daemon=True
+        )
+        self.process.start()
+        other.close()  # so that the worker's end is noticed
+        self.macs, self.peak, self.first = self._receive()
+        self.seconds: list[float] = []
+        self.operators: dict[str, float] = {}
+
+    def _receive(self) -> Any:
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            code = self.process.exitcode
+            why = "was killed, probably for want of memory" if code == -9 else f"ended with {code}"
+            message = f"{_name(self.workload)}: its process {why}; its last words are above"
+            raise UsageError(message) from None
+        if isinstance(answer, str):
+            raise UsageError(answer)
+        return answer
+
+    def run_round(self, min_seconds: float) -> None:
+        """Time steps for at least some seconds, and keep the result."""
+        self.connection.send(min_seconds)
+        self.seconds.append(self._receive())
+
+    def profile(self) -> None:
+        """Profile some steps, and keep the result."""
+        self.connection.send("profile")
+        self.operators = self._receive()
+
+    def measurement(self) -> Measurement:
+        """All that was measured."""
+        return Measurement(self.seconds, self.peak, self.macs, self.operators)
+
+
+@contextmanager
+def _workers() -> Iterator[list[_Worker]]:
+    """A list for workers, which end when it is left."""
+    workers: list[_Worker] = []
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+            worker.process.join()
+
+
+def measure(
+    workloads: Sequence[Workload],
+    device: str,
+    rounds: int = 7,
+    min_seconds: float = 1.0,
+    threads: int | None = None,
+    profiled: bool = False,
+    report: Report = lambda message: None,
+) -> tuple[list[Measurement], dict[str, Measurement]]:
+    """Measure workloads in rounds, each workload once a round.
+
+    Args:
+        workloads: What to measure.
+        device: Where, as PyTorch names it.
+        rounds: How often each has its turn.
+        min_seconds: Least time of a turn.
+        threads: Of PyTorch on the CPU; its default if None.
+        profiled: Whether to profile each workload after the rounds.
+        report: Called with progress.
+
+    Returns:
+        One measurement a workload, and one for each of their data types: that of a product of
+        large square matrices in the same rounds.
+
+    Raises:
+        UsageError: A workload cannot be run.
+    """
+    dtypes = sorted({workload.dtype for workload in workloads})
+    works: list[Workload | str] = [*workloads, *dtypes]
+    with _workers() as workers:
+        for workload in works:
+            report(f"preparing {_name(workload)}")
+            workers.append(_Worker(workload, device, threads))
+        turn = sum(max(2 * worker.first, min_seconds) for worker in workers)
+        report(f"{rounds} rounds of about {turn:.0f} s each")
+        for index in range(rounds):
+            # Each begins with another one: none always follows the same.
+            for place in range(len(workers)):
+                workers[(index + place) % len(workers)].run_round(min_seconds)
+            report(f"round {index + 1} of {rounds}")
+        for worker in workers[: len(workloads)] if profiled else []:
+            report(f"profiling {_name(worker.workload)}")
+            worker.profile()
+        results = [worker.measurement() for worker in workers]
+    return results[: len(workloads)], dict(zip(dtypes, results[len(workloads) :], strict=True))
+
+
+def describe_machine(device: str, threads: int | None) -> dict[str, Any]:
+    """Processor or GPU, threads, load by others, and versions."""
+    machine: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads or torch.get_num_threads(),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": installed_versions(PACKAGES),
+    }
+    if device.startswith("cuda"):
+        machine["gpu"] = torch.cuda.get_device_name(device)
+        machine["cuda"] = torch.version.cuda
+    return machine
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,224 @@
+"""The steps that a benchmark repeats: a model, a synthetic batch, and what is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from numpy.random import RandomState
+from torch import Tensor
+
+from mmscalablevit.benchmark import naive
+from mmscalablevit.benchmark.workloads import Workload, read_config
+from mmscalablevit.cli import amp
+from mmscalablevit.cli.compilation import compile_backbone
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.complexity import count_complexity
+
+BOXES = 8  # in each image that a detector trains on
+
+
+def build_model(workload: Workload, cfg: Config) -> Any:
+    """Build a workload's model with random weights.
+
+    Args:
+        workload: Says what of the config is exchanged.
+        cfg: The model's config, changed in place.
+
+    Raises:
+        UsageError: The workload needs a backbone, and the model has none.
+    """
+    backbone = cfg.model.get("backbone")
+    if backbone is not None:
+        backbone.init_cfg = None  # speed does not depend on the weights
+        if workload.naive:
+            kept = ("arch", "drop_path_rate", "out_indices")
+            settings = {key: backbone[key] for key in kept if key in backbone}
+            cfg.model.backbone = ConfigDict(type=naive.NaiveScalableViT, **settings)
+        if workload.checkpointed:
+            backbone.with_cp = True
+    elif workload.backbone_only or workload.compiled or workload.checkpointed:
+        raise UsageError(f"{workload.text}: the model has no backbone")
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.init_weights()
+    return model
+
+
+def make_samples(workload: Workload, cfg: Config, random: RandomState) -> list[Any]:
+    """Random labels, boxes with masks or label maps, as the model's framework packs them.
+
+    Raises:
+        UsageError: The framework is none of the three.
+    """
+    makers = {"mmpretrain": _class_label, "mmdet": _boxes, "mmseg": _label_map}
+    scope = cfg.get("default_scope")
+    if scope not in makers:
+        raise UsageError(f"{workload.text}: default_scope {scope!r} is none of {', '.join(makers)}")
+    samples = []
+    for _ in range(workload.batch):
+        sample = makers[scope](workload.size, cfg, random)
+        shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
+        sample.set_metainfo({**dict.fromkeys(shapes, workload.size), "scale_factor": (1.0, 1.0)})
+        samples.append(sample)
+    return samples
+
+
+def _class_label(_size: tuple[int, int], cfg: Config, random: RandomState) -> Any:
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(random.randint(cfg.model.head.num_classes))
+
+
+def _boxes(size: tuple[int, int], _cfg: Config, random: RandomState) -> Any:
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    image = np.array(size[::-1])
+    sizes = random.uniform(0.125, 0.5, (BOXES, 2)) * image
+    corners = random.uniform(0, 1, (BOXES, 2)) * (image - sizes)
+    boxes = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
+    masks = np.zeros((BOXES, *size), dtype=np.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
+        mask[top:bottom, left:right] = 1
+    sample = DetDataSample()
+    sample.gt_instances = InstanceData(
+        bboxes=torch.from_numpy(boxes),
+        labels=torch.from_numpy(random.randint(2, size=BOXES)),  # every data set has two classes
+        masks=BitmapMasks(masks, *size),
+    )
+    return sample
+
+
+def _label_map(size: tuple[int, int], _cfg: Config, random: RandomState) -> Any:
+    from mmseg.structures import SegDataSample
+
+    patches = random.randint(2, size=(-(-size[0] // 32), -(-size[1] // 32)))
+    labels = patches.repeat(32, axis=0).repeat(32, axis=1)[: size[0], : size[1]]
+    sample = SegDataSample()
+    sample.gt_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+    return sample
+
+
+def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
+    """Memory of tensors."""
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+class ModelWork:
+    """A model, its batch and, for training, its optimizer.
+
+    Args:
+        workload: What a step is.
+        device: Where it runs.
+
+    Attributes:
+        macs: Multiply-accumulates of the forward pass of a batch.
+
+    Raises:
+        UsageError: The model cannot be measured so.
+    """
+
+    def __init__(self, workload: Workload, device: torch.device) -> None:
+        cfg = read_config(workload)
+        init_default_scope(cfg.get("default_scope", "mmengine"))
+        model = build_model(workload, cfg)
+        self.scope, self.workload, self.device = cfg.get("default_scope"), workload, device
+        measured = model.backbone if workload.backbone_only else model
+        self.macs = workload.batch * count_complexity(measured, workload.size).total_macs
+        self.dtype = getattr(torch, workload.dtype)
+        if self.scope == "mmdet" and self.dtype != torch.float32:
+            amp.keep_boxes_in_float32(model)
+        self.model = measured.train(workload.training).to(device)
+        if workload.compiled:
+            compile_backbone(model, inference=not workload.training)
+        random = RandomState(0)
+        images = random.standard_normal((workload.batch, 3, *workload.size)).astype(np.float32)
+        self.images = torch.from_numpy(images).to(device)
+        self.samples: list[Any] = []
+        if not workload.backbone_only:
+            samples = make_samples(workload, cfg, random)
+            self.samples = [sample.to(device) for sample in samples]
+        self.optimizer: torch.optim.Optimizer | None = None
+        if workload.training and not workload.backbone_only:
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+        # small gradients vanish in float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def step(self) -> None:
+        """Run one step of training or inference on the whole batch."""
+        if self.workload.training:
+            self._train()
+        else:
+            with torch.no_grad(), self._autocast():
+                self._predict()
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.dtype != torch.float32
+        return torch.autocast(
+            self.device.type, dtype=self.dtype if enabled else None, enabled=enabled
+        )
+
+    def _predict(self) -> None:
+        if self.workload.backbone_only:
+            self.model(self.images)
+        elif self.scope == "mmpretrain":
+            self.model(self.images, mode="tensor")
+        else:
+            self.model(self.images, self.samples, mode="predict")
+
+    def _train(self) -> None:
+        self.model.zero_grad(set_to_none=True)
+        with self._autocast():
+            if self.workload.backbone_only:
+                outputs = self.model(self.images)
+                loss = sum(x.float().square().mean() for x in outputs)
+            else:
+                losses = self.model(self.images, self.samples, mode="loss")
+                loss, _ = self.model.parse_losses(losses)
+        self.scaler.scale(loss).backward()
+        if self.optimizer is not None:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def held_bytes(self) -> int:
+        """Memory that stays between two steps: weights, gradients, the optimizer's state."""
+        parameters = list(self.model.parameters())
+        states = self.optimizer.state.values() if self.optimizer is not None else []
+        return (
+            tensor_bytes([*parameters, *self.model.buffers()])
+            + tensor_bytes(parameter.grad for parameter in parameters)
+            + sum(tensor_bytes(filter(torch.is_tensor, state.values())) for state in states)
+        )
+
+
+class MatmulWork:
+    """A product of two square matrices: what the machine reaches where nothing is in the way.
+
+    Args:
+        dtype: Type of the matrices.
+        device: Where they are multiplied.
+    """
+
+    def __init__(self, dtype: str, device: torch.device) -> None:
+        side = 2048 if device.type == "cpu" else 8192
+        if (device.type, dtype) == ("cpu", "float16"):
+            side = 512  # few processors multiply it: 64 times the work would take many seconds
+        self.macs = side**3
+        self.matrices = [
+            torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2)
+        ]
+
+    def step(self) -> None:
+        """Multiply them."""
+        torch.mm(*self.matrices)
+
+    def held_bytes(self) -> int:
+        """Memory of the matrices."""
+        return tensor_bytes(self.matrices)

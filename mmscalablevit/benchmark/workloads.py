@@ -1,0 +1,158 @@
+"""What a benchmark measures: a model in a mode, at a batch and an image size."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmscalablevit.cli.config import load_config, parse_size
+from mmscalablevit.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Configs by the names that users type: those of this repository, and MMPretrain's.
+OURS = "configs/classification/scalablevit/scalablevit-{}_8xb128_in1k.py"
+NAMES = {
+    "scalablevit-s": OURS.format("small"),
+    "scalablevit-b": OURS.format("base"),
+    "scalablevit-l": OURS.format("large"),
+    "naive-s": OURS.format("small"),
+    "naive-b": OURS.format("base"),
+    "naive-l": OURS.format("large"),
+    "swin-t": "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py",
+    "swin-s": "mmpretrain::swin_transformer/swin-small_16xb64_in1k.py",
+    "swin-b": "mmpretrain::swin_transformer/swin-base_16xb64_in1k.py",
+    "twins-svt-s": "mmpretrain::twins/twins-svt-small_8xb128_in1k.py",
+    "twins-svt-b": "mmpretrain::twins/twins-svt-base_8xb128_in1k.py",
+    "resnet-50": "mmpretrain::resnet/resnet50_8xb32_in1k.py",
+}
+FLAGS: dict[str, tuple[str, Any]] = {
+    "float32": ("dtype", "float32"),
+    "bfloat16": ("dtype", "bfloat16"),
+    "float16": ("dtype", "float16"),
+    "eager": ("compiled", False),
+    "compiled": ("compiled", True),
+    "inference": ("training", False),
+    "training": ("training", True),
+    "model": ("backbone_only", False),
+    "backbone": ("backbone_only", True),
+    "checkpointed": ("checkpointed", True),
+    "naive": ("naive", True),
+}
+OUR_TYPES = ("ScalableViT", "mmscalablevit.ScalableViT")
+SYNTAX = "MODEL[:OPTION,...] with the options " + ", ".join([*FLAGS, "batch=N", "size=HxW"])
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model in one mode.
+
+    Attributes:
+        text: As the user wrote it.
+        model: A name out of ``NAMES``, or a config.
+        size: Height and width of the images.
+        batch: Images in a batch.
+        dtype: ``'float32'``, or what autocast computes in.
+        compiled: Whether the backbone is compiled, as ``tools/train.py --compile`` does it.
+        training: Whether a step is one of training (forward, loss, backward, AdamW), or of
+            inference, without gradients.
+        backbone_only: Whether only the backbone runs. Its training step is forward and backward,
+            from the mean square of its outputs.
+        checkpointed: Whether the backbone has ``with_cp``.
+        naive: Whether the plain implementation takes the place of ScalableViT.
+    """
+
+    text: str
+    model: str
+    size: tuple[int, int] = (224, 224)
+    batch: int = 8
+    dtype: str = "float32"
+    compiled: bool = False
+    training: bool = False
+    backbone_only: bool = False
+    checkpointed: bool = False
+    naive: bool = False
+
+    @property
+    def label(self) -> str:
+        """What tells the workload from others in one line."""
+        options = [
+            self.dtype,
+            "compiled" if self.compiled else "eager",
+            "training" if self.training else "inference",
+            *(["backbone"] if self.backbone_only else []),
+            *(["checkpointed"] if self.checkpointed else []),
+            *(["naive"] if self.naive and self.model not in NAMES else []),
+        ]
+        return f"{Path(self.model).stem} {' '.join(options)}"
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a batch."""
+        return self.batch * self.size[0] * self.size[1]
+
+
+def parse_workload(text: str, default: Workload) -> Workload:
+    """Read ``MODEL[:OPTION,...]``.
+
+    Args:
+        text: What the user wrote.
+        default: Has the values of all that the text does not say.
+
+    Raises:
+        UsageError: The model or an option is unknown; near names are offered.
+    """
+    # A lone colon: paths of the frameworks' configs have two, as in mmpretrain::...
+    model, *rest = re.split(r"(?<!:):(?!:)", text, maxsplit=1)
+    changes: dict[str, Any] = {"text": text, "model": model}
+    if model.startswith("naive-"):
+        changes["naive"] = True
+    for option in filter(None, "".join(rest).split(",")):
+        key, _, value = option.partition("=")
+        if option in FLAGS:
+            field, setting = FLAGS[option]
+            changes[field] = setting
+        elif key == "size":
+            changes["size"] = parse_size(value)
+        elif key == "batch" and value.isdecimal() and int(value) > 0:
+            changes["batch"] = int(value)
+        else:
+            near = difflib.get_close_matches(key, [*FLAGS, "batch=N", "size=HxW"], n=1)
+            hint = f"did you mean {near[0]}?" if near else SYNTAX
+            raise UsageError(f"{text}: unknown option {option!r}; {hint}")
+    workload = replace(default, **changes)
+    read_config(workload)
+    return workload
+
+
+def read_config(workload: Workload) -> Config:
+    """Read the config behind a workload's model.
+
+    Raises:
+        UsageError: There is none, or its backbone does not fit the workload.
+    """
+    path = NAMES.get(workload.model, workload.model)
+    if "::" in path:
+        try:
+            cfg = Config.fromstring(f'_base_ = "{path}"', ".py")
+        except (ImportError, OSError, ValueError) as error:
+            raise UsageError(f"{workload.text}: cannot read the config {path}: {error}") from error
+    elif path.endswith((".py", ".json", ".yaml", ".yml")):
+        cfg = load_config(str(ROOT / path) if workload.model in NAMES else path)
+    else:
+        near = difflib.get_close_matches(path, NAMES, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"unknown model {path!r}{hint}\n  known are {', '.join(NAMES)}, and config files"
+        )
+    backbone = cfg.model.get("backbone", {})
+    if workload.naive and str(backbone.get("type")) not in OUR_TYPES:
+        raise UsageError(f"{workload.text}: naive takes the place of a ScalableViT, found none")
+    if workload.naive and workload.checkpointed:
+        raise UsageError(f"{workload.text}: the naive model has no checkpointing")
+    return cfg

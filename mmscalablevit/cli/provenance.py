@@ -1,0 +1,148 @@
+"""What a figure comes from: code, config, versions and command line of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmscalablevit.environment.facts import LITE, ONEDL, UPSTREAM, installed_versions
+from mmscalablevit.files import write_json
+
+FILE_NAME = "provenance.json"
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Entries of a config that tell where and how a run is started, not what is trained.
+_LAUNCH_KEYS = frozenset(
+    {
+        "env_cfg",
+        "experiment_name",
+        "launcher",
+        "load_from",
+        "log_level",
+        "model_wrapper_cfg",
+        "resume",
+        "vis_backends",
+        "visualizer",
+        "work_dir",
+    }
+)
+
+
+def config_content(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Reduce a config to what is trained, in JSON's types.
+
+    Left out are the entries that tell where and how a run is started: work directory, launcher,
+    what it resumes from, the file that pretrained weights are read from.
+    """
+    content = {key: _plain(value) for key, value in cfg.items() if key not in _LAUNCH_KEYS}
+    hooks = content.pop("custom_hooks", None)
+    if isinstance(hooks, list):
+        hooks = [hook for hook in hooks if not _is_matching_hook(hook)]
+    if hooks:
+        content["custom_hooks"] = hooks
+    if isinstance(content.get("auto_scale_lr"), dict):
+        content["auto_scale_lr"].pop("enable", None)
+    return content
+
+
+def _is_matching_hook(hook: Any) -> bool:
+    return isinstance(hook, dict) and hook.get("type") == "MatchingCheckpointHook"
+
+
+def _plain(value: Any) -> Any:
+    """Turn a config's value into JSON's types."""
+    if isinstance(value, Mapping):
+        plain = {str(key): _plain(item) for key, item in value.items()}
+        if plain.get("type") == "Pretrained":
+            plain.pop("checkpoint", None)
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def config_hash(content: Mapping[str, Any]) -> str:
+    """Return a short hash of what :func:`config_content` gives."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says about the checkout that this package lies in; None if there is none."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def code_version() -> dict[str, Any]:
+    """Find the commit of this code.
+
+    Returns:
+        ``commit``, and ``dirty``: whether tracked files differ from it. Both are None where the
+        code lies in no git checkout of its own.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != ROOT:  # installed below somebody else's checkout
+        return {"commit": None, "dirty": None}
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a training stands on."""
+    names = ["torch", "torchvision", *UPSTREAM.values(), *ONEDL.values(), *LITE.values()]
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        **installed_versions([*names, "mmscalablevit"]),
+    }
+
+
+def record(runner: Runner, config: str) -> None:
+    """Write ``provenance.json`` beside a run's logs; a run that cannot write it goes on.
+
+    Args:
+        runner: The run, with its log directory, which each resumption has of its own.
+        config: Path of the config, as the user gave it.
+    """
+    if not is_main_process():
+        return
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    content = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        **code_version(),
+        "config": config,
+        "config_hash": config_hash(config_content(runner.cfg.to_dict())),
+        "versions": versions(),
+        "device": gpu or "CPU",
+        "processes": runner.world_size,
+        "batch_size": runner.cfg.train_dataloader.get("batch_size"),
+        "seed": runner.seed,
+    }
+    try:
+        write_json(Path(runner.log_dir) / FILE_NAME, content)
+    except OSError as error:
+        message = f"{FILE_NAME} cannot be written: {error.strerror}"
+        print_log(message, logger="current", level=logging.WARNING)

@@ -1,0 +1,1 @@
+"""Metrics that configs name, and what a test writes."""

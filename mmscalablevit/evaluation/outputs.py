@@ -1,0 +1,116 @@
+"""Writing a test's results to a file of the format that its task uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmengine.registry import METRICS
+
+from mmscalablevit.errors import UsageError
+from mmscalablevit.evaluation.selection import list_evaluators, type_name
+from mmscalablevit.files import ensure_writable, write_json
+
+# The format of each framework's results: the suffix of --out, none for a directory.
+TASK_SUFFIXES = {"mmpretrain": ".json", "mmdet": ".json", "mmseg": ""}
+
+
+@METRICS.register_module()
+class ClassificationResults(BaseMetric):
+    """Write the predictions of a classifier as JSON; computes no metric.
+
+    Each image is an object with ``file``, ``predicted_label``, ``predicted_class``, ``score``,
+    ``true_label`` and ``true_class``.
+
+    Args:
+        out_file: Path of the JSON file.
+    """
+
+    def __init__(self, out_file: str) -> None:
+        super().__init__()
+        self.out_file = out_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what a batch's samples say of their images."""
+        for sample in data_samples:
+            label = int(sample["pred_label"])
+            self.results.append(
+                {
+                    "file": sample.get("img_path"),
+                    "predicted_label": label,
+                    "score": float(sample["pred_score"][label]),
+                    "true_label": int(sample["gt_label"]) if "gt_label" in sample else None,
+                }
+            )
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write the file; runs in the main process, with the results of all."""
+        classes = (self.dataset_meta or {}).get("classes") or ()
+        for result in results:
+            for key in ("predicted", "true"):
+                label = result[f"{key}_label"]
+                known = label is not None and label < len(classes)
+                result[f"{key}_class"] = classes[label] if known else None
+        write_json(self.out_file, results)
+        return {}
+
+
+def add_output(cfg: Config, out: str) -> list[str]:
+    """Let a test write its results, by additions to the config's evaluators.
+
+    ``.json`` is a list of predictions for a classifier and COCO's results format, one file per
+    kind (``NAME.bbox.json``, ``NAME.segm.json``), for a detector; a directory is filled with
+    label images for semantic segmentation; ``.pkl`` holds MMEngine's data samples for any task.
+
+    Args:
+        cfg: The config, changed in place.
+        out: The file or directory.
+
+    Returns:
+        The patterns of the paths that the test will write.
+
+    Raises:
+        UsageError: The suffix does not fit the task, or the place cannot be written to.
+    """
+    scope, suffix = cfg.get("default_scope"), Path(out).suffix
+    wanted = TASK_SUFFIXES.get(scope)
+    if suffix in (".pkl", ".pickle"):
+        ensure_writable(Path(out).parent)
+        kind = "DumpDetResults" if scope == "mmdet" else "DumpResults"
+        cfg.test_evaluator = [*list_evaluators(cfg), {"type": kind, "out_file_path": out}]
+        return [out]
+    if wanted is None or suffix != wanted:
+        form = f"a {wanted} file" if wanted else "a directory (a path without a suffix)"
+        forms = "" if wanted is None else f"{form} or "
+        raise UsageError(f"--out {out}: the results of this task go to {forms}a .pkl file")
+    ensure_writable(Path(out).parent if wanted else out)
+    if scope == "mmpretrain":
+        cfg.test_evaluator = [
+            *list_evaluators(cfg),
+            {"type": "ClassificationResults", "out_file": out},
+        ]
+        return [out]
+    if scope == "mmseg":
+        _set(cfg, out, ("IoUMetric", "CityscapesMetric"), "output_dir", out)
+        return [f"{out}/*.png"]
+    prefix = out.removesuffix(".json")
+    kinds = ("CocoMetric", "LVISMetric", "CocoPanopticMetric")
+    _set(cfg, out, kinds, "outfile_prefix", prefix)
+    return [f"{prefix}.*.json"]
+
+
+def _set(cfg: Config, out: str, kinds: tuple[str, ...], argument: str, value: str) -> None:
+    """Set the argument by which the config's evaluator writes files."""
+    for evaluator in list_evaluators(cfg):
+        if type_name(evaluator) in kinds:
+            evaluator[argument] = value
+            print_log(f"results go to {value}", logger="current")
+            return
+    raise UsageError(
+        f"--out {out}: none of the test's evaluators writes this format ({' or '.join(kinds)} "
+        "does); choose one with --eval, or a .pkl file"
+    )

@@ -1,0 +1,183 @@
+"""Panoptic segmentation without panopticapi, which no package index carries.
+
+MMDetection's loading and its metric import that package. Both are short, and are here: the first as
+a transform of the same arguments, the second by the definition of `Panoptic Segmentation
+<https://arxiv.org/abs/1801.00868>`_. Importing this module needs MMDetection; a config names it
+beside the package::
+
+    custom_imports = dict(imports=["mmscalablevit", "mmscalablevit.evaluation.panoptic"])
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmdet.datasets.api_wrappers import COCOPanoptic
+from mmdet.evaluation import INSTANCE_OFFSET
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get
+
+from mmscalablevit.datasets.panoptic import read_segment_ids
+
+VOID = 0  # what belongs to no segment, in COCO's label images
+_ID_RANGE = 2**32  # ids of segments are below
+
+
+def match_segments(
+    truth: np.ndarray,
+    segments: Sequence[dict],
+    prediction: np.ndarray,
+    labels: dict[int, int],
+    num_classes: int,
+) -> np.ndarray:
+    """Compare the segments of one image with those predicted.
+
+    A predicted segment and a true one match if they are of one class and their intersection over
+    union, what is void in truth left out, is above a half. Predictions that lie mostly on void,
+    or on a crowd of their class, count neither way.
+
+    Args:
+        truth: Ids of the true segments, (H, W).
+        segments: COCO's entries of these: ``id``, ``category_id`` (here a class from 0) and
+            ``iscrowd``.
+        prediction: Ids of the predicted segments, (H, W); ids that ``labels`` does not name are
+            no segments.
+        labels: Class of each predicted segment.
+        num_classes: Number of classes.
+
+    Returns:
+        Sum of the matches' intersections over unions, number of matches, of predictions without
+        a match, and of true segments without one: (num_classes, 4).
+    """
+    # One number a pair of ids: sorting numbers is much faster than sorting pairs.
+    pairs = truth.astype(np.int64) * _ID_RANGE + prediction
+    shared = {
+        (int(pair // _ID_RANGE), int(pair % _ID_RANGE)): int(count)
+        for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True)
+    }
+    true_areas: dict[int, int] = {}
+    areas: dict[int, int] = {}
+    for (true_id, predicted_id), count in shared.items():
+        true_areas[true_id] = true_areas.get(true_id, 0) + count
+        areas[predicted_id] = areas.get(predicted_id, 0) + count
+    table = np.zeros((num_classes, 4))
+    crowds: dict[int, list[int]] = {}
+    matched = set()
+    for segment in segments:
+        true_id, label = segment["id"], segment["category_id"]
+        if segment.get("iscrowd"):
+            crowds.setdefault(label, []).append(true_id)
+            continue
+        for predicted_id, predicted_label in labels.items():
+            common = shared.get((true_id, predicted_id), 0)
+            if predicted_label != label or not common:
+                continue
+            void = shared.get((VOID, predicted_id), 0)
+            iou = common / (true_areas[true_id] + areas[predicted_id] - common - void)
+            if iou > 0.5:
+                table[label, :2] += iou, 1
+                matched.add(predicted_id)
+                break
+        else:
+            table[label, 3] += 1
+    for predicted_id, label in labels.items():
+        if predicted_id in matched or predicted_id not in areas:
+            continue
+        ignored = [VOID, *crowds.get(label, [])]
+        if sum(shared.get((i, predicted_id), 0) for i in ignored) <= 0.5 * areas[predicted_id]:
+            table[label, 2] += 1
+    return table
+
+
+def panoptic_quality(table: np.ndarray) -> tuple[float, float, float]:
+    """Panoptic, segmentation and recognition quality, means over the classes that occur, in %.
+
+    Args:
+        table: What :func:`match_segments` returns, summed up over images.
+
+    Returns:
+        PQ = SQ * RQ for each class, SQ the matches' mean intersection over union, RQ their F1
+        score. 0 if no class occurs.
+    """
+    iou, matches, extra, missed = table[table[:, 1:].sum(axis=1) > 0].T
+    if not len(iou):
+        return 0.0, 0.0, 0.0
+    weight = matches + (extra + missed) / 2
+    means = iou / weight, iou / np.maximum(matches, 1), matches / weight
+    pq, sq, rq = (100 * float(mean.mean()) for mean in means)
+    return pq, sq, rq
+
+
+@METRICS.register_module()
+class PanopticQuality(BaseMetric):
+    """Panoptic quality on a data set in COCO's panoptic format.
+
+    Reports PQ, SQ and RQ in %, of all classes, of things (``_th``) and of stuff (``_st``).
+
+    Args:
+        ann_file: COCO's panoptic annotations.
+        seg_prefix: Folder of the label images.
+        backend_args: Where the files are, as in MMEngine's file backends.
+        collect_device: Device through which processes exchange results.
+        prefix: First part of the metrics' names.
+    """
+
+    default_prefix = "coco_panoptic"
+
+    def __init__(
+        self,
+        ann_file: str,
+        seg_prefix: str,
+        backend_args: dict | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.coco = COCOPanoptic(ann_file)
+        self.seg_prefix = seg_prefix
+        self.backend_args = backend_args
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Compare the predictions of a batch."""
+        names = self.dataset_meta["classes"]
+        labels = {category["name"]: names.index(category["name"]) for category in self.categories}
+        classes = {category["id"]: labels[category["name"]] for category in self.categories}
+        for sample in data_samples:
+            image = self.coco.imgs[sample["img_id"]]
+            path = os.path.join(self.seg_prefix, image["segm_file"])
+            color = mmcv.imfrombytes(get(path, self.backend_args), channel_order="rgb")
+            segments = [
+                {**segment, "category_id": classes[segment["category_id"]]}
+                for segment in self.coco.imgToAnns[sample["img_id"]]
+            ]
+            prediction = sample["pred_panoptic_seg"]["sem_seg"].squeeze(0).cpu().numpy()
+            found = {
+                int(i): int(i) % INSTANCE_OFFSET
+                for i in np.unique(prediction)
+                if i % INSTANCE_OFFSET < len(names)  # the next one is void
+            }
+            self.results.append(
+                match_segments(read_segment_ids(color), segments, prediction, found, len(names))
+            )
+
+    @property
+    def categories(self) -> list[dict]:
+        """COCO's categories that the data set has."""
+        return [c for c in self.coco.cats.values() if c["name"] in self.dataset_meta["classes"]]
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """Sum up all images."""
+        table = np.sum(results, axis=0)
+        things = np.zeros(len(table), dtype=bool)
+        for category in self.categories:
+            things[self.dataset_meta["classes"].index(category["name"])] = category["isthing"]
+        metrics: dict[str, float] = {}
+        for suffix, rows in (("", slice(None)), ("_th", things), ("_st", ~things)):
+            for name, value in zip(("PQ", "SQ", "RQ"), panoptic_quality(table[rows]), strict=True):
+                metrics[name + suffix] = value
+        return metrics

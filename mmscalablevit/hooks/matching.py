@@ -1,0 +1,55 @@
+"""Hooks that the command-line tools add to a run."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmscalablevit.checkpoints.reading import CheckpointError
+from mmscalablevit.models.wrappers import bare_model
+
+LISTED = 5  # names in a message; the rest is counted
+
+
+@HOOKS.register_module()
+class MatchingCheckpointHook(Hook):
+    """Stop where a checkpoint is not one of this model.
+
+    MMEngine loads what fits and logs the rest; a test then reports the accuracy of a partly
+    random network. Entries that only the checkpoint has are let pass outside the backbone: a
+    head may have been left out of the test on purpose.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes.
+
+        Raises:
+            CheckpointError: The checkpoint is of another model.
+        """
+        saved = checkpoint.get("state_dict", checkpoint)
+        saved = {name.removeprefix("module."): value for name, value in saved.items()}
+        expected = bare_model(runner.model).state_dict()
+        problems = [
+            f"{name} is missing"
+            for name in expected
+            if name not in saved and not name.endswith("num_batches_tracked")
+        ]
+        problems += [
+            f"{name} has shape {tuple(saved[name].shape)}, the model needs {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in saved and saved[name].shape != value.shape
+        ]
+        problems += [
+            f"{name} is not in the model"
+            for name in saved
+            if name not in expected and name.startswith("backbone.")
+        ]
+        if problems:
+            listed = "".join(f"\n  {problem}" for problem in problems[:LISTED])
+            more = len(problems) - LISTED
+            rest = f"\n  ... and {more} more" if more > 0 else ""
+            raise CheckpointError(
+                "the checkpoint is not one of this config's model; test it with the config that "
+                f"it was trained with:{listed}{rest}"
+            )

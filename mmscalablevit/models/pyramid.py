@@ -1,0 +1,349 @@
+"""What the backbones share: the pyramid of normed outputs, freezing, checkpointing, checks."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmscalablevit.checkpoints.filling import check_pretrained
+from mmscalablevit.models.layers import drop_path_rates, to_nchw, to_nhwc
+
+Arch = dict[str, Any]
+
+MIN_INPUT_SIZE = 32
+
+
+class InputError(ValueError):
+    """Images do not fit the model; the message says in what, and how to mend it."""
+
+
+def resolve_arch(
+    arch: str | Mapping[str, Any],
+    zoo: Mapping[str, Arch],
+    defaults: Mapping[str, Any],
+    per_stage: Iterable[str],
+) -> Arch:
+    """Look an architecture up by its name, or check one that is given as a dict.
+
+    Args:
+        arch: Name in ``zoo``, or a dict with a list of one entry a stage for each key of
+            ``per_stage`` and, optionally, the keys of ``defaults``.
+        zoo: The named architectures.
+        defaults: Values of the optional keys.
+        per_stage: The required keys.
+
+    Returns:
+        The settings, complete.
+
+    Raises:
+        ValueError: The name is unknown, or a key is missing, unknown or inconsistent.
+        TypeError: ``arch`` is neither a name nor a dict.
+    """
+    if isinstance(arch, str):
+        if arch.lower() not in zoo:
+            raise ValueError(f"unknown arch {arch!r}: known are {', '.join(map(repr, zoo))}")
+        return {**defaults, **zoo[arch.lower()]}
+    if not isinstance(arch, Mapping):
+        raise TypeError(f"arch is a name or a dict, not {type(arch).__name__}")
+    per_stage = list(per_stage)
+    missing = [key for key in per_stage if key not in arch]
+    if missing:
+        raise ValueError(f"arch lacks {', '.join(missing)}: it needs {', '.join(per_stage)}")
+    known = [*per_stage, *defaults]
+    for key in arch:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"arch has an unknown key {key!r}: {hint}")
+    stages = {key: arch[key] for key in per_stage}
+    for key, value in stages.items():
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            raise ValueError(f"arch[{key!r}] is a list of one entry a stage, not {value!r}")
+    if len({len(value) for value in stages.values()}) > 1:
+        lengths = ", ".join(f"{key} {len(value)}" for key, value in stages.items())
+        raise ValueError(f"arch's lists differ in the number of stages: {lengths}")
+    for key in ("embed_dims", "depths", "num_heads"):
+        check_whole_numbers(arch, key)
+    for stage, (dims, heads) in enumerate(
+        zip(stages["embed_dims"], stages["num_heads"], strict=True)
+    ):
+        if dims % heads:
+            raise ValueError(
+                f"arch: embed_dims {dims} of stage {stage} is not divisible by its"
+                f" num_heads {heads}"
+            )
+    return {**defaults, **arch}
+
+
+def check_whole_numbers(arch: Mapping[str, Any], key: str) -> None:
+    """Check that an architecture has a whole number above 0 for each stage.
+
+    Raises:
+        ValueError: It has not; the message names the stage.
+    """
+    for stage, number in enumerate(arch[key]):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(
+                f"arch[{key!r}] needs whole numbers above 0, stage {stage} has {number!r}"
+            )
+
+
+def check_positive(name: str, value: object) -> None:
+    """Check that a setting is a number above 0.
+
+    Args:
+        name: Its name, for the message.
+        value: Its value.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} needs a number above 0, not {value!r}")
+
+
+def check_ratios(arch: Arch, key: str, ratios: Sequence[Any]) -> None:
+    """Check that ratios to ``embed_dims`` are numbers above 0 and leave a channel.
+
+    Args:
+        arch: The architecture.
+        key: Its key with the ratio, for the message.
+        ratios: One ratio a stage.
+
+    Raises:
+        ValueError: One is none or leaves none; the message names the stage.
+    """
+    for stage, (dims, ratio) in enumerate(zip(arch["embed_dims"], ratios, strict=True)):
+        name = f"arch[{key!r}] of stage {stage}"
+        check_positive(name, ratio)
+        if dims * ratio < 1:
+            raise ValueError(f"{name}: {ratio} times embed_dims {dims} leaves no channel")
+
+
+def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """Check and complete the stages whose maps are asked for.
+
+    Args:
+        out_indices: One stage or several, from 0; negative ones count from the last.
+        num_stages: Number of stages.
+
+    Returns:
+        Ascending stage indices.
+
+    Raises:
+        ValueError: A stage does not exist, is named twice, or none is named.
+    """
+    given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    for index in given:
+        if not -num_stages <= index < num_stages:
+            raise ValueError(
+                f"out_indices {index} is out of range: the backbone has stages 0 to"
+                f" {num_stages - 1}"
+            )
+    indices = sorted({index % num_stages for index in given})
+    if not indices or len(indices) != len(given):
+        raise ValueError(f"out_indices names each stage at most once, and one at least: {given}")
+    return tuple(indices)
+
+
+class Stage(nn.Module):
+    """Entry convolution and blocks at one resolution.
+
+    Args:
+        patch_embed: Maps (B, H, W, C_in) to (B, H', W', C).
+        blocks: Each maps (B, H', W', C) to the same shape.
+        with_cp: Recompute the blocks' activations in the backward pass to save memory.
+    """
+
+    def __init__(
+        self, patch_embed: nn.Module, blocks: Sequence[nn.Module], with_cp: bool = False
+    ) -> None:
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.blocks = nn.ModuleList(blocks)
+        self.with_cp = with_cp
+
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """Run one block, checkpointed where that saves anything."""
+        if self.with_cp and torch.is_grad_enabled() and x.requires_grad:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H', W', C)."""
+        x = self.patch_embed(x)
+        for block in self.blocks:
+            x = self.run_block(block, x)
+        return x
+
+
+class PyramidBackbone(BaseModule):
+    """A sequence of stages whose outputs serve classification and dense tasks alike.
+
+    Args:
+        stages: The stages, from the highest resolution down; each maps channels-last maps.
+        arch: The architecture; ``embed_dims`` has the channels of each stage's output.
+        in_channels: Channels of the image.
+        out_indices: Stages whose outputs are returned, each through a LayerNorm of its own,
+            ``norm{i}``.
+        norm_eps: Epsilon of these LayerNorms; None for outputs without norms.
+        frozen_stages: Stages 0 to this one, with their output norms, take no gradient and stay
+            in eval mode. -1 freezes none.
+        init_cfg: Initialisation by MMEngine's rules. ``dict(type='Pretrained',
+            checkpoint=FILE, prefix='backbone.')`` must fill every entry of the backbone,
+            save the output norms that the file's model did not have.
+
+    Raises:
+        ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist.
+    """
+
+    # Whether the released classifiers have a norm between the last stage and the head.
+    classifier_norm = True
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        arch: Arch,
+        in_channels: int,
+        out_indices: int | Sequence[int],
+        norm_eps: float | None,
+        frozen_stages: int,
+        init_cfg: dict | list[dict] | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not -1 <= frozen_stages < len(stages):
+            raise ValueError(
+                f"frozen_stages {frozen_stages} is out of range: -1 (none) to {len(stages) - 1}"
+            )
+        self.arch = arch
+        self.in_channels = in_channels
+        self.embed_dims = tuple(arch["embed_dims"])
+        self.depths = tuple(len(stage.blocks) for stage in stages)
+        self.out_indices = resolve_out_indices(out_indices, len(stages))
+        self.frozen_stages = frozen_stages
+        self.stages = nn.ModuleList(stages)
+        for i in self.out_indices:
+            dims = self.embed_dims[i]
+            norm = nn.Identity() if norm_eps is None else nn.LayerNorm(dims, norm_eps)
+            self.add_module(f"norm{i}", norm)
+        self._freeze_stages()
+
+    def init_weights(self) -> None:
+        """Initialise by ``init_cfg``; refuse weights that do not fill the backbone.
+
+        Raises:
+            FileNotFoundError: The checkpoint is missing.
+            ValueError: The checkpoint does not match; the message lists what differs.
+        """
+        self.check_pretrained_weights()
+        super().init_weights()
+
+    def check_pretrained_weights(self) -> list[str]:
+        """Make sure that the weights which ``init_cfg`` names fill the backbone.
+
+        Returns:
+            Names of the entries that start anew, since the file's model did not have them.
+
+        Raises:
+            FileNotFoundError: The checkpoint is missing.
+            ValueError: The checkpoint does not match; the message lists what differs.
+        """
+        fresh = []
+        init_cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        for init_cfg in init_cfgs:
+            if init_cfg and init_cfg["type"] == "Pretrained":
+                # A classifier outputs the last map alone and has no norms for the others.
+                last = len(self.stages) - 1 if self.classifier_norm else len(self.stages)
+                optional = [f"norm{i}." for i in range(last)]
+                fresh += check_pretrained(
+                    self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional
+                )
+        return fresh
+
+    def _freeze_stages(self) -> None:
+        for i in range(self.frozen_stages + 1):
+            frozen = [self.stages[i]]
+            if i in self.out_indices:
+                frozen.append(getattr(self, f"norm{i}"))
+            for module in frozen:
+                module.eval()
+                module.requires_grad_(False)
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Change the stochastic depth: ``rate`` at the last block, growing linearly from 0."""
+        for i, stage_rates in enumerate(drop_path_rates(rate, self.depths)):
+            for j, block_rate in enumerate(stage_rates):
+                block: Any = self.stages.get_submodule(f"{i}.blocks.{j}")
+                block.drop_path.drop_prob = block_rate
+
+    def train(self, mode: bool = True) -> PyramidBackbone:
+        """Set training mode; frozen stages stay in eval mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning rate decay.
+
+        The first patch embedding is layer 0, then each block is a layer of its own; a later
+        patch embedding belongs to the block that follows it. Output norms, and parameters
+        outside the backbone, are the last layer.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What precedes the backbone's own names, such as ``'backbone.'``.
+
+        Returns:
+            The layer of the parameter, and the number of layers.
+        """
+        num_layers = sum(self.depths) + 2
+        name = param_name.removeprefix(prefix).split(".")
+        if not param_name.startswith(prefix) or name[0] != "stages":
+            return num_layers - 1, num_layers
+        stage = int(name[1])
+        if name[2] == "patch_embed" and stage == 0:
+            return 0, num_layers
+        block = int(name[3]) if name[2] == "blocks" else 0
+        return sum(self.depths[:stage]) + block + 1, num_layers
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the pyramid.
+
+        Args:
+            x: Images, (B, in_channels, H, W), H and W at least 32.
+
+        Returns:
+            One contiguous map (B, C_i, H_i, W_i) for each of ``out_indices``.
+
+        Raises:
+            InputError: The input has another shape.
+        """
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise InputError(
+                f"{type(self).__name__} takes images of shape (B, {self.in_channels}, H, W),"
+                f" not {tuple(x.shape)}"
+            )
+        # operator.index makes torch.compile take the size as a constant and compile each size
+        # anew: windows with symbolic borders take it many minutes.
+        height, width = (operator.index(length) for length in x.shape[2:])
+        if min(height, width) < MIN_INPUT_SIZE:
+            raise InputError(
+                f"{type(self).__name__} needs images of at least {MIN_INPUT_SIZE} pixels a side,"
+                f" not {height}x{width}: resize or pad them"
+            )
+        x = to_nhwc(x)
+        outputs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                # mmcv's RoIAlign reads a map's memory as NCHW whatever its strides are.
+                outputs.append(to_nchw(getattr(self, f"norm{i}")(x)).contiguous())
+        return tuple(outputs)

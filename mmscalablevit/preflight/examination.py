@@ -1,0 +1,254 @@
+"""Everything that can be known of a training before it waits in a queue: ``tools/preflight.py``.
+
+Nothing is written: no Runner is built, since that makes a work directory, and no hook runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from torch.utils.data import DataLoader
+
+from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
+from mmscalablevit.checks import samples as data_hook
+from mmscalablevit.checks import weights
+from mmscalablevit.cli import amp, config
+from mmscalablevit.environment import report
+from mmscalablevit.errors import FAILURES, Finding, UsageError, first_line
+from mmscalablevit.preflight import data as preflight_data
+from mmscalablevit.preflight import training as preflight_training
+
+LISTED = 3  # entries in a message; the rest is counted
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        config: Path of the config.
+        checkpoint: Checkpoint to start or to test from, if there is one.
+        gpus: Processes of the training to come.
+        images: How many images of each data set to read.
+        work_dir: The training's work directory, which is only looked at.
+        cfg_options: Changes to the config.
+    """
+
+    config: str
+    checkpoint: str | None = None
+    gpus: int = 1
+    images: int = 32
+    work_dir: str | None = None
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def examine(options: Options) -> Iterator[Finding]:
+    """Examine all that a training needs.
+
+    Args:
+        options: What to examine.
+
+    Yields:
+        The findings, as soon as each is known.
+    """
+    yield from summarize_environment(report())
+    try:
+        cfg = config.load_config(options.config, dict(options.cfg_options))
+        config.set_work_dir(cfg, options.config, options.work_dir)
+        if cfg.get("optim_wrapper"):
+            amp.fit_to_device(cfg)
+        weights.check_backbone(cfg, weights=False)
+    except UsageError as error:
+        yield Finding("config", "fail", *split_remedy(str(error)))
+        return
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    loaders: dict[str, DataLoader] = {}
+    yield from examine_data(cfg, options, loaders)
+    with quiet():
+        pretrained = list(pretrained_findings(cfg.model))
+    yield from pretrained
+    try:
+        with quiet():
+            model = build_model(cfg)
+    except FAILURES as error:
+        remedy = "mend what it names in the config's model"
+        yield Finding("model", "fail", first_line(error), remedy)
+        return
+    total = sum(parameter.numel() for parameter in model.parameters())
+    yield Finding("model", "ok", f"{type(model).__name__}, {total / 1e6:.2f} M parameters")
+    if cfg.get("load_from") and not options.checkpoint:
+        yield checkpoint_finding(model, cfg.load_from, "load_from", whole=False)
+    if options.checkpoint:
+        yield checkpoint_finding(model, options.checkpoint, "checkpoint", whole=True)
+    if cfg.get("train_dataloader") and cfg.get("train_cfg"):
+        yield preflight_training.learning_rate_finding(cfg, options.gpus)
+        with quiet():
+            steps = list(preflight_training.step_findings(cfg, model, loaders, options.gpus))
+        yield from steps
+
+
+def summarize_environment(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Take what is wrong with the environment over, and the versions in one line."""
+    names = ("torch", "mmengine", "mmcv", "mmdet", "mmseg", "mmpretrain", "CUDA")
+    by_name = {finding.name: finding for finding in findings if finding.status == "ok"}
+    versions = [f"{name} {by_name[name].found}" for name in names if name in by_name]
+    for finding in findings:
+        if finding.status != "ok":
+            found = f"{finding.name}: {finding.found}"
+            yield Finding("environment", finding.status, found, finding.remedy)
+    if all(finding.status != "fail" for finding in findings):
+        yield Finding("environment", "ok", ", ".join(versions))
+
+
+def examine_data(
+    cfg: Config, options: Options, loaders: dict[str, DataLoader]
+) -> Iterator[Finding]:
+    """Examine the data of each split; the loaders that can be built are added to ``loaders``."""
+    for split in ("train", "val", "test"):
+        key = f"{split}_dataloader"
+        if cfg.get(key) is None or (split == "test" and cfg.get("val_dataloader") == cfg[key]):
+            continue
+        missing = preflight_data.path_findings(cfg, key)
+        yield from missing
+        if missing:
+            continue
+        try:
+            with quiet():
+                loaders[split] = preflight_data.build_loader(cfg, key)
+                loader = loaders[split]
+                findings = list(preflight_data.data_findings(cfg, split, loader, options.images))
+        except FAILURES as error:
+            loaders.pop(split, None)
+            known = data_hook.explain(error, options.config)
+            mend = f"{first_line(error)}\nmend what it names in {key}, or in the files"
+            yield Finding(f"{split} data", "fail", *split_remedy(known or mend))
+            continue
+        yield from findings
+        if len(loaders[split]) == 0:
+            del loaders[split]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the frameworks print and warn of out of the table."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def build_model(cfg: Config) -> BaseModel:
+    """Build and initialize the model as the Runner does, with plain batch norm."""
+    settings = cfg.model.copy()
+    if cfg.get("data_preprocessor"):
+        settings.setdefault("data_preprocessor", cfg.data_preprocessor)
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(settings))
+    model.init_weights()
+    return model.to(get_device())
+
+
+def pretrained_findings(model: ConfigDict) -> Iterator[Finding]:
+    """Check the pretrained weights that a config starts from.
+
+    Entries that cannot be used are taken out of the config, so that the model can be built for
+    the other checks.
+    """
+    settings = model.get("backbone") or ConfigDict()
+    backbone = weights.build_backbone(settings)
+    entries = settings.get("init_cfg") or []
+    entries = [entries] if isinstance(entries, Mapping) else entries
+    files = [entry.checkpoint for entry in entries if entry.get("type") == "Pretrained"]
+    if backbone is None or not files:
+        return
+    try:
+        fresh = weights.fill_backbone(backbone)
+    except (UsageError, CheckpointError) as error:
+        settings.init_cfg = None
+        yield Finding("weights", "fail", *split_remedy(str(error)))
+        return
+    entries = backbone.state_dict()
+    numbers = sum(value.numel() for value in entries.values())
+    filled = sum(value.numel() for name, value in entries.items() if name not in fresh)
+    found = (
+        f"{', '.join(files)} fills {len(entries) - len(fresh)} of the backbone's {len(entries)} "
+        f"entries, {filled / numbers:.1%} of its weights"
+    )
+    if fresh:
+        found += "; the norms of maps that a classifier does not output start anew"
+    yield Finding("weights", "ok", found)
+
+
+def checkpoint_finding(model: BaseModel, path: str, name: str, whole: bool) -> Finding:
+    """Compare a checkpoint with the model.
+
+    Args:
+        model: The model.
+        path: The checkpoint.
+        name: What to call it.
+        whole: Whether all of the model must be in it, or only the backbone.
+    """
+    if "://" in path:
+        return Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
+    try:
+        weights.require_checkpoint(path)
+        saved = find_state_dict(load_file(Path(path).expanduser()), path)
+    except (UsageError, CheckpointError) as error:
+        return Finding(name, "fail", *split_remedy(str(error)))
+    expected, names = weights.fitting_entries(model, saved)
+    fitting = set(names)
+    numbers = sum(value.numel() for value in expected.values())
+    share = sum(expected[key].numel() for key in fitting) / max(1, numbers)
+    found = f"{path} fills {len(fitting)} of {len(expected)} entries, {share:.1%} of the weights"
+    wanted = [key for key in expected if whole or key.startswith("backbone.")]
+    lacking = [key for key in wanted if key not in fitting]
+    if not lacking:
+        return Finding(name, "ok", found)
+    listed = ", ".join(
+        f"{key} ({tuple(saved[key].shape)}, the model has {tuple(expected[key].shape)})"
+        if key in saved
+        else key
+        for key in lacking[:LISTED]
+    )
+    rest = f" and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+    remedy = "name the config that it was trained with, or the checkpoint of this config"
+    return Finding(name, "fail", f"{found}; not {listed}{rest}", remedy)
+
+
+def split_remedy(message: str) -> tuple[str, str]:
+    """Part an error's message from what it says to do, which follows on lines of its own."""
+    found, _, remedy = message.partition("\n")
+    return found, " ".join(remedy.split()) or "correct it in the config or on the command line"
+
+
+def render(finding: Finding, width: int = 100) -> str:
+    """Lay a finding out as a row of the table, with what to do below it."""
+    status = {"ok": "ok", "warn": "warn", "fail": "FAIL"}[finding.status]
+    start = f"{finding.name:<17} {status:<5} "
+    rows = wrap(finding.found, start, width)
+    if finding.remedy and finding.status != "ok":
+        rows += wrap(finding.remedy, " " * len(start) + "-> ", width)
+    return "\n".join(rows)
+
+
+def wrap(text: str, start: str, width: int) -> list[str]:
+    """Break a text into indented lines; paths and options stay whole, so as to be copied."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

@@ -1,0 +1,1 @@
+"""MMEngine's Runner for trainings that survive faults."""

@@ -1,0 +1,122 @@
+"""Super tokens as regions of an image: which of them each pixel is associated with most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import mmcv
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from mmscalablevit.errors import UsageError
+from mmscalablevit.models.stvit import NEIGHBORS, STViT, SuperTokenAttention
+from mmscalablevit.models.windows import window_merge
+
+matplotlib.use("agg")  # a server has no screen
+
+# Coprime to the 256 colours, so that neighboring super tokens differ.
+COLOR_STEP = 97
+
+
+def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
+    """Number of the super token that each position belongs to most.
+
+    Args:
+        attention: The attention.
+        x: Its input, (B, H, W, C).
+
+    Returns:
+        (B, H, W); super tokens are numbered row by row. A share outside the map, which no super
+        token receives, does not count.
+    """
+    weights = attention.associate(attention.split_cells(x))
+    batch, rows, columns = weights.shape[:3]
+    grid = torch.arange(rows * columns, device=x.device).reshape(rows, columns)
+    padded = nn.functional.pad(grid, (1, 1, 1, 1), value=-1)
+    numbers = torch.stack(
+        [padded[row : row + rows, col : col + columns] for row, col in NEIGHBORS], dim=-1
+    )[None, :, :, None].expand(batch, -1, -1, weights.shape[3], -1)
+    chosen = weights.masked_fill(numbers < 0, -1.0).argmax(dim=-1, keepdim=True)
+    assigned = numbers.gather(-1, chosen)
+    cell = attention.cell_size
+    whole = window_merge(assigned.flatten(0, 2), (cell, cell), (rows * cell, columns * cell))
+    return whole[:, : x.shape[1], : x.shape[2], 0]
+
+
+def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
+    """Super tokens of every super token attention of a model's backbone, for one image.
+
+    Args:
+        model: In evaluation mode, with the framework's data preprocessor.
+        image: (H, W, 3) in BGR.
+
+    Returns:
+        Number of the super token of each position of a block's map, (H', W'), by the block's
+        place (``'0.2'`` is the third block of the first stage), in the order of computation.
+
+    Raises:
+        UsageError: The model has no super tokens.
+    """
+    backbone = model.backbone
+    if not isinstance(backbone, STViT):
+        raise UsageError(
+            f"the model has no super tokens: its backbone is a {type(backbone).__name__}, no STViT"
+        )
+    found: dict[str, Tensor] = {}
+    hooks = []
+    for i, stage in enumerate(backbone.stages):
+        for j, block in enumerate(stage.get_submodule("blocks").children()):
+            attention = block.get_submodule("attn")
+            if isinstance(attention, SuperTokenAttention):
+
+                def note(
+                    module: SuperTokenAttention, args: tuple[Tensor], place: str = f"{i}.{j}"
+                ) -> None:
+                    found[place] = assign_pixels(module, args[0])[0]
+
+                hooks.append(attention.register_forward_pre_hook(note))
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    try:
+        with torch.no_grad():
+            batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
+            backbone(batch["inputs"])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def colour_regions(assigned: np.ndarray) -> np.ndarray:
+    """Paint a map of super tokens (H, W): RGB (H, W, 3) from 0 to 1, neighbors apart."""
+    return colormaps["hsv"]((assigned * COLOR_STEP) % 256)[..., :3]
+
+
+def draw_super_tokens(image: np.ndarray, found: dict[str, Tensor], out: Path) -> None:
+    """Draw an image, and over it the super tokens of each block as coloured regions.
+
+    Args:
+        image: (H, W, 3) in BGR.
+        found: What :func:`assign_image` returned for it.
+        out: The PNG to write.
+    """
+    picture = mmcv.bgr2rgb(image)
+    height, width = picture.shape[:2]
+    figure = Figure(figsize=(3 * (len(found) + 1), 3 * height / width + 0.3), dpi=120)
+    axes = figure.subplots(1, len(found) + 1, squeeze=False)[0]
+    axes[0].imshow(picture)
+    axes[0].set_title("image", fontsize=8)
+    for axis, (place, assigned) in zip(axes[1:], found.items(), strict=True):
+        regions = colour_regions(assigned.cpu().numpy())
+        axis.imshow(picture)
+        # pixels reach half a pixel around their centres
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        axis.imshow(regions, alpha=0.5, extent=extent, interpolation="nearest")
+        axis.set_title(f"block {place}", fontsize=8)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.savefig(out, bbox_inches="tight")

@@ -1,0 +1,320 @@
+"""The benchmark runs, says what it cannot do, and derives the right figures from times.
+
+No test depends on how fast anything is.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmscalablevit.benchmark import measuring as benchmark
+from mmscalablevit.benchmark.measuring import Measurement
+from mmscalablevit.benchmark.report import (
+    find_baseline,
+    growth_table,
+    profile_table,
+    published_table,
+    summarize,
+)
+from mmscalablevit.benchmark.workloads import Workload, parse_size, parse_workload
+from mmscalablevit.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = Workload(text="", model="")
+CPU = torch.device("cpu")
+DIGITS = "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
+RETINANET = "configs/detection/digits/retinanet_scalablevit-tiny_fpn_1xb4_digits.py"
+MASK_RCNN = "configs/detection/digits/mask-rcnn_scalablevit-tiny_fpn_1xb4_digits.py"
+SEMANTIC_FPN = "configs/segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tools/benchmark.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_options_stand_behind_a_colon() -> None:
+    text = "scalablevit-s:bfloat16,compiled,training,backbone,batch=3,size=64x96"
+    assert parse_workload(text, DEFAULT) == Workload(
+        text=text,
+        model="scalablevit-s",
+        size=(64, 96),
+        batch=3,
+        dtype="bfloat16",
+        compiled=True,
+        training=True,
+        backbone_only=True,
+    )
+    training = replace(DEFAULT, training=True, batch=2)
+    assert parse_workload("swin-t", training).training
+    assert not parse_workload("swin-t:inference", training).training
+    assert parse_workload("naive-s", DEFAULT).naive
+    framework = "mmpretrain::resnet/resnet18_8xb32_in1k.py"
+    assert parse_workload(framework, DEFAULT).model == framework
+    assert parse_workload(f"{framework}:compiled", DEFAULT).compiled
+    assert parse_size("250x333") == (250, 333)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scalablevit-x", ["unknown model 'scalablevit-x'", "did you mean scalablevit-"]),
+        ("swin-t:bfloat61", ["unknown option 'bfloat61'", "did you mean bfloat16"]),
+        ("swin-t:batch=0", ["batch=0"]),
+        ("swin-t:size=1xx", ["HEIGHTxWIDTH"]),
+        ("swin-t:naive", ["takes the place of a ScalableViT"]),
+        ("naive-s:checkpointed", ["no checkpointing"]),
+        ("configs/absent.py", ["config configs/absent.py does not exist"]),
+        ("mmpretrain::absent/absent.py", ["cannot read the config"]),
+    ],
+)
+def test_what_cannot_be_measured_is_named(text: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_workload(text, DEFAULT)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing to measure"),
+        (["swin-t", "swin-t"], "named twice"),
+        (["swin-t", "--baseline", "naive-s"], "--baseline naive-s is none of"),
+        (["swin-t", "--device", "tpu"], "no such device"),
+        (["swin-t", "--seconds", "-1"], "-1 is not a number from 0 on"),
+        pytest.param(
+            ["swin-t", "--device", "cuda"],
+            "no usable GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_wrong_command_lines_end_with_a_message(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Sleep:
+    """Takes a known time and a known amount of memory."""
+
+    macs = 1
+
+    def __init__(self, seconds: float = 0.0, numbers: int = 0) -> None:
+        self.seconds, self.numbers, self.steps = seconds, numbers, 0
+        self.kept = torch.zeros(1000)
+
+    def step(self) -> None:
+        self.steps += 1
+        time.sleep(self.seconds)
+        self.filled = torch.ones(self.numbers).sum()
+
+    def held_bytes(self) -> int:
+        return self.kept.nbytes
+
+
+def test_time_is_that_of_one_step() -> None:
+    work = Sleep(seconds=0.02)
+    seconds = benchmark.time_steps(work, CPU, 0.1)
+    assert work.steps >= 3
+    assert seconds >= 0.02  # it never takes less; more it may
+    assert benchmark.time_steps(Sleep(seconds=0.02), CPU, 0.0) >= 0.02
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_peak_memory_is_what_a_step_takes_and_what_stays() -> None:
+    torch.zeros(1 << 26)  # 256 MiB, freed: no part of the peak
+    work = Sleep(numbers=1 << 24)  # 64 MiB
+    work.step()
+    peak = benchmark.measure_peak(work, CPU)
+    assert peak == pytest.approx(64 * 2**20 + 4000, rel=0.1)
+
+
+def measurements() -> tuple[list[Workload], list[Measurement], dict[str, Measurement]]:
+    """Two models at two sizes, in three rounds, the second twice as slow as the others."""
+    small, large = (
+        replace(DEFAULT, batch=2, size=(32, 32)),
+        replace(DEFAULT, batch=2, size=(64, 64)),
+    )
+    workloads = [
+        replace(sized, text=name, model=name) for sized in (small, large) for name in ("a", "b")
+    ]
+    measured = [
+        Measurement([0.1, 0.2, 0.1], 1000, 10),
+        Measurement([0.05, 0.1, 0.05], 500, 10),
+        Measurement([0.4, 0.8, 0.4], 4000, 40),
+        Measurement([0.4, 0.8, 0.4], 1000, 40),
+    ]
+    return workloads, measured, {"float32": Measurement([0.1, 0.2, 0.1], None, 20)}
+
+
+def test_ratios_are_those_of_the_same_round_and_size() -> None:
+    workloads, measured, matmuls = measurements()
+    entries = summarize(workloads, measured, matmuls, baseline="a")
+    assert [find_baseline(workloads, i, "a") for i in range(4)] == [0, 0, 2, 2]
+    assert [entry["speedup"] for entry in entries] == pytest.approx([1, 2, 1, 1])
+    assert entries[1]["speedup_by_round"] == pytest.approx([2, 2, 2])
+    assert entries[1]["images_per_second"] == pytest.approx(40)
+    assert entries[1]["matmul_share"] == pytest.approx(1.0)
+    assert entries[0]["matmul_share"] == pytest.approx(0.5)
+
+
+def test_sizes_compare_per_pixel_and_batches_per_image() -> None:
+    workloads, measured, matmuls = measurements()
+    one = replace(workloads[0], batch=1)
+    pair = [one, workloads[3]]  # the baseline has one size alone
+    entries = summarize(pair, [measured[0], measured[3]], matmuls, baseline="a")
+    assert entries[1]["speedup"] == pytest.approx(0.5)  # four times the time, twice the images
+    assert entries[1]["time_per_pixel"] == pytest.approx(0.5)  # and eight times the pixels
+
+
+def test_growth_is_over_that_of_the_work() -> None:
+    workloads, measured, matmuls = measurements()
+    lines = growth_table(summarize(workloads, measured, matmuls, baseline="a")).splitlines()
+    assert [line.split()[-2:] for line in lines[1:]] == [
+        ["1.00", "1.00"],
+        ["1.00", "1.00"],
+        ["1.00", "1.00"],
+        ["2.00", "0.50"],
+    ]
+    one_size = summarize(workloads[:2], measured[:2], matmuls, baseline="a")
+    assert growth_table(one_size) == ""
+
+
+def test_a_profile_is_of_one_step() -> None:
+    class Product:
+        macs = 1
+        matrix = torch.ones(64, 64)
+        steps = 0
+
+        def step(self) -> None:
+            self.steps += 1
+            torch.relu(self.matrix @ self.matrix)
+
+        def held_bytes(self) -> int:
+            return 0
+
+    work = Product()
+    begun = time.perf_counter()
+    operators = benchmark.profile_operators(work, CPU, steps=100)
+    elapsed = time.perf_counter() - begun
+    assert work.steps == 100
+    assert operators["aten::mm"] > 0 and operators["aten::relu"] > 0
+    assert sum(operators.values()) < elapsed / 50  # what is called is not counted twice
+
+
+def test_a_profile_shows_the_longest_and_adds_up_the_rest() -> None:
+    workloads, measured, matmuls = measurements()
+    measured[0] = replace(measured[0], operators={"mm": 0.5, "add": 0.001, "copy": 0.002})
+    measured[1] = replace(measured[1], operators={"mm": 0.25, "gelu": 0.125})
+    entries = summarize(workloads[:2], measured[:2], matmuls, baseline="a")
+    lines = profile_table(entries, rows=2).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["mm", "500.0", "250.0"],
+        ["gelu", "0.0", "125.0"],
+        ["others", "3.0", "0.0"],
+    ]
+    assert lines[4].startswith("(1) a ") and lines[5].startswith("(2) b ")
+
+
+def test_published_throughputs_stand_beside_the_measured_ones() -> None:
+    figures = {"swin-t": 975.0, "scalablevit-s": 832.9}
+    names = ["swin-t", "twins-svt-s", "scalablevit-s"]
+    lines = published_table("Table 6", figures, names, "swin-t").splitlines()
+    assert lines[0] == "Table 6"
+    assert [line.split() for line in lines[2:]] == [
+        ["swin-t", "975.0", "1.00"],
+        ["scalablevit-s", "832.9", "0.85"],  # Twins-SVT-S is not in the table
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (DIGITS, {}),
+        (DIGITS, {"training": True, "naive": True}),
+        (DIGITS, {"training": True, "backbone_only": True, "checkpointed": True}),
+        (RETINANET, {"training": True, "dtype": "bfloat16"}),
+        (RETINANET, {"naive": True}),
+        pytest.param(MASK_RCNN, {"training": True}, marks=pytest.mark.slow),
+        (SEMANTIC_FPN, {"training": True}),
+        (SEMANTIC_FPN, {}),
+    ],
+)
+def test_a_step_runs_in_every_task(model: str, options: dict) -> None:
+    from mmscalablevit.benchmark.steps import ModelWork
+
+    workload = replace(DEFAULT, text=model, model=str(ROOT / model), batch=2, size=(64, 96))
+    work = ModelWork(replace(workload, **options), CPU)
+    before = [parameter.detach().clone() for parameter in work.model.parameters()]
+    work.step()
+    changed = [not torch.equal(a, b) for a, b in zip(before, work.model.parameters(), strict=True)]
+    training = options.get("training", False)
+    assert any(changed) == (training and not options.get("backbone_only", False))
+    gradients = [parameter.grad for parameter in work.model.parameters()]
+    assert all(isinstance(gradient, Tensor) for gradient in gradients) == training
+    weights = sum(parameter.nbytes for parameter in before)
+    assert work.held_bytes() >= (2 if training else 1) * weights
+    assert work.macs > 1e6
+
+
+def test_one_small_run(tmp_path: Path) -> None:
+    out = tmp_path / "benchmark.json"
+    model = f"{DIGITS}:backbone"
+    arguments = ["--batch", 2, "--size", "32", "48", "--rounds", 2, "--seconds", 0.01, "--profile"]
+    done = run(f"{DIGITS}:naive,backbone", model, *arguments, "--threads", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "round 2 of 2" in done.stderr
+    for words in (
+        "matmul rate: float32",
+        "torch==",
+        "speed-up",
+        "growth over that of the work",
+        "addmm",
+    ):
+        assert words in done.stdout
+    found = json.loads(out.read_text())
+    assert [entry["text"] for entry in found["workloads"]] == [
+        f"{DIGITS}:naive,backbone",
+        model,
+    ] * 2
+    for entry in found["workloads"]:
+        assert len(entry["seconds"]) == 2 and min(entry["seconds"]) > 0
+        assert entry["operator_seconds"]["aten::addmm"] > 0
+        assert entry["speedup"] > 0 and entry["matmul_share"] > 0
+    assert found["workloads"][0]["speedup"] == 1.0
+    assert found["matmul_flops_per_second"]["float32"] > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "words"),
+    [
+        ('model = dict(type="BaseDataPreprocessor")', [], "cannot be run: "),
+        ('_base_ = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"', ["--size", "32"],
+         "cannot be run: AssertionError: The input shape"),
+        # with bases, or MMEngine calls nothing while it reads a config that imports
+        ('_base_ = []\nimport os\nimport sys\nif "--multiprocessing-fork" in sys.orig_argv:\n'
+         "    os._exit(3)\nmodel = dict()", [], "its process ended with 3"),
+    ],
+    ids=["no-classifier", "size", "dies"],
+)  # fmt: skip
+def test_a_model_that_fails_is_named(
+    code: str, arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "fails.py"
+    config.write_text(f"{code}\n")
+    done = run(config, "--batch", 1, "--rounds", 1, "--seconds", 0, *arguments)
+    assert done.returncode != 0
+    assert f"error: {config}" in done.stderr and words in done.stderr
+    assert "Traceback" not in done.stderr

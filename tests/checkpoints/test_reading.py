@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections import OrderedDict
+
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmengine.fileio.handlers.registry_utils import file_handlers
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmscalablevit.checkpoints.reading import (
+    CheckpointError,
+    UnsafeFileError,
+    allow_mmengine_checkpoints,
+    load_file,
+    load_from_local,
+    use_safe_loading,
+)
+
+
+class Points(Dataset):
+    """Points of a line, with meta information of the kinds that data sets keep."""
+
+    METAINFO = {  # noqa: RUF012
+        "classes": ("a", "b"),
+        "palette": [[0, 0, 0], [255, 0, 0]],
+        "weights": np.array([1.0, 5.0], dtype=np.float32),
+        "ids": np.arange(2),
+        "names": np.array(["a", "b"]),
+    }
+    metainfo = METAINFO
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        return {"x": torch.tensor([float(index)]), "y": torch.tensor([2.0 * index])}
+
+
+class Line(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, x, y, mode="loss"):
+        prediction = self.norm(self.layer(torch.stack(list(x))))
+        return {"loss": (prediction - torch.stack(list(y))).square().mean()}
+
+
+@pytest.fixture
+def restored_loader():
+    """Put back what use_safe_loading changes for the whole process."""
+    schemes, handlers = dict(CheckpointLoader._schemes), dict(file_handlers)
+    variable = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    yield
+    CheckpointLoader._schemes = schemes
+    file_handlers.update(handlers)
+    os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
+    if variable is not None:
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = variable
+
+
+def make_runner(work_dir, **settings) -> Runner:
+    """A runner with everything that leaves a trace in a checkpoint."""
+    return Runner(
+        model=Line(),
+        work_dir=str(work_dir),
+        train_dataloader={
+            "dataset": Points(),
+            "batch_size": 2,
+            "sampler": {"type": "DefaultSampler", "shuffle": True},
+        },
+        train_cfg={"by_epoch": True, "max_epochs": 2},
+        optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1}, "accumulative_counts": 2},
+        param_scheduler=[
+            {"type": "LinearLR", "start_factor": 0.1, "end": 3, "by_epoch": False},
+            {"type": "CosineAnnealingLR", "T_max": 2},
+            {"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 10, "by_epoch": False},
+            {"type": "ReduceOnPlateauLR", "monitor": "loss"},
+        ],
+        default_hooks={"logger": {"type": "LoggerHook", "interval": 1}},
+        custom_hooks=[{"type": "EMAHook"}],
+        experiment_name=str(work_dir),
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A work directory with the checkpoints of two epochs."""
+    directory = tmp_path_factory.mktemp("trained")
+    make_runner(directory).train()
+    return directory
+
+
+class Dangerous:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def write_pickle(path, program: bytes) -> None:
+    """Write a checkpoint whose pickle is given byte by byte."""
+    torch.save({"x": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, program if name.endswith("/data.pkl") else content)
+
+
+def test_mmengine_checkpoint_loads_with_all_its_content(trained):
+    checkpoint = load_file(trained / "epoch_2.pth")
+    unrestricted = torch.load(trained / "epoch_2.pth", weights_only=False)
+    assert (
+        checkpoint.keys()
+        == unrestricted.keys()
+        >= {
+            "state_dict",
+            "ema_state_dict",
+            "optimizer",
+            "param_schedulers",
+            "message_hub",
+            "meta",
+        }
+    )
+    ours = checkpoint["message_hub"]["log_scalars"]["train/loss"]
+    theirs = unrestricted["message_hub"]["log_scalars"]["train/loss"]
+    assert isinstance(ours, HistoryBuffer)
+    assert ours.mean() == theirs.mean() and ours.current() == theirs.current()
+    meta = checkpoint["meta"]["dataset_meta"]
+    assert meta["weights"].dtype == np.float32 and meta["weights"].tolist() == [1.0, 5.0]
+    assert meta["names"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", list("?bBhHiIlLefdFD"))
+def test_numpy_scalars_and_arrays_of_every_kind_load(tmp_path, kind):
+    saved = {"array": np.ones(3, dtype=kind), "scalar": np.dtype(kind).type(1), "type": kind}
+    torch.save(saved, tmp_path / "x.pth")
+    loaded = load_file(tmp_path / "x.pth")
+    assert loaded["array"].dtype == np.dtype(kind) and loaded["array"].tolist() == [1, 1, 1]
+    assert loaded["scalar"] == 1 and type(loaded["scalar"]) is type(saved["scalar"])
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_names_of_both_numpy_versions_load(tmp_path, module):
+    torch.save({"a": np.float64(2.5), "b": np.arange(3)}, tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        program = archive.read(name)
+    for written in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
+        program = program.replace(b"c" + written, b"c" + module.encode())
+    write_pickle(tmp_path / "y.pth", program)
+    loaded = load_file(tmp_path / "y.pth")
+    assert loaded["a"] == 2.5 and loaded["b"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("function", [os.system, eval, exec, os.mkdir])
+def test_code_is_refused_and_named(tmp_path, function):
+    marker = tmp_path / "marker"
+    argument = str(marker) if function is os.mkdir else f"touch {marker}"
+    if function in (eval, exec):
+        argument = f"__import__('os').mkdir({str(marker)!r})"
+    torch.save({"state_dict": {}, "x": Dangerous(function, argument)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=function.__name__) as caught:
+        load_file(tmp_path / "x.pth")
+    assert "refused" in str(caught.value) and "x.pth" in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice to switch safety off
+    assert not marker.exists()
+    torch.load(tmp_path / "x.pth", weights_only=False)  # the file was dangerous indeed
+    assert marker.exists()
+
+
+def test_plain_pickle_is_refused(tmp_path):
+    for protocol in range(6):
+        with open(tmp_path / "x.pth", "wb") as file:
+            pickle.dump(Dangerous(os.mkdir, str(tmp_path / "marker")), file, protocol=protocol)
+        with pytest.raises(CheckpointError):
+            load_file(tmp_path / "x.pth")
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02c__builtin__\ngetattr\n(cmmengine.logging.history_buffer\nHistoryBuffer\n"
+        b"X\x0b\x00\x00\x00__globals__tR.",
+        b"\x80\x02c__builtin__\ngetattr\n(cmmengine.logging.history_buffer\nHistoryBuffer\n"
+        b"X\x08\x00\x00\x00__init__tR.",
+        b"\x80\x02c__builtin__\ngetattr\n(cnumpy\ndtype\nX\x04\x00\x00\x00meantR.",
+        b"\x80\x02c__builtin__\ngetattr\n(]X\x06\x00\x00\x00appendtR.",
+        b"\x80\x02c__builtin__\nbytes\n(K\x09tR.",
+        b"\x80\x02cnumpy\nload\n(X\x01\x00\x00\x00atR.",
+        b"\x80\x02cmmscalablevit.checkpoints.loading\n_mmengine_method\n)R.",
+    ],
+    ids=["globals", "init", "dtype", "list", "bytes", "numpy.load", "stand-in"],
+)
+def test_the_narrow_functions_give_nothing_else(tmp_path, program):
+    write_pickle(tmp_path / "x.pth", program)
+    with pytest.raises(CheckpointError, match=r"refused|damaged"):
+        load_file(tmp_path / "x.pth")
+
+
+def test_missing_empty_and_directory_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.pth does not exist"):
+        load_file(tmp_path / "no.pth")
+    with pytest.raises(FileNotFoundError):
+        load_file(tmp_path)
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(CheckpointError, match=r"empty\.pth is empty"):
+        load_file(tmp_path / "empty.pth")
+
+
+def test_truncated_and_damaged_files_are_told(tmp_path, trained):
+    content = (trained / "epoch_2.pth").read_bytes()
+    path = tmp_path / "x.pth"
+    for length in [1, 2, 3, 10, 100, 1000, len(content) // 2, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match="truncated, damaged or not"):
+            load_file(path)
+    path.write_text("a text that is no checkpoint\n")
+    with pytest.raises(CheckpointError, match="truncated, damaged or not"):
+        load_file(path)
+
+
+def test_any_single_flipped_byte_loads_or_is_told(tmp_path):
+    torch.save({"state_dict": {"w": torch.arange(8.0)}, "a": np.float32(1)}, tmp_path / "x.pth")
+    content = (tmp_path / "x.pth").read_bytes()
+    told = 0
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        (tmp_path / "y.pth").write_bytes(damaged)
+        try:
+            load_file(tmp_path / "y.pth")
+        except CheckpointError:
+            told += 1
+    assert told > 20
+
+
+def test_namespace_only_where_it_is_allowed(tmp_path):
+    torch.save({"model": {}, "args": argparse.Namespace(lr=0.1)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="Namespace"):
+        load_file(tmp_path / "x.pth")
+    allowed = load_file(tmp_path / "x.pth", extra_globals=[argparse.Namespace])
+    assert allowed["args"].lr == 0.1
+    with pytest.raises(CheckpointError, match="Namespace"):  # for that one load only
+        load_file(tmp_path / "x.pth")
+    allow_mmengine_checkpoints()
+    load_file(tmp_path / "x.pth", extra_globals=[argparse.Namespace, HistoryBuffer])
+    torch.save({"h": HistoryBuffer()}, tmp_path / "h.pth")
+    load_file(tmp_path / "h.pth")
+
+
+def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path, restored_loader):
+    marker = tmp_path / "marker"
+    torch.save({"state_dict": {}, "x": Dangerous(os.mkdir, str(marker))}, tmp_path / "x.pth")
+    use_safe_loading()
+    with pytest.raises(CheckpointError, match="mkdir"):
+        CheckpointLoader.load_checkpoint(str(tmp_path / "x.pth"))
+    with pytest.raises(pickle.UnpicklingError):  # code that asks for unrestricted loading
+        torch.load(tmp_path / "x.pth", weights_only=False)
+    assert not marker.exists()
+    torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "good.pth")
+    assert load_from_local(str(tmp_path / "good.pth"))["state_dict"]["a"] == 1
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, restored_loader, protocol):
+    use_safe_loading()
+    content = {
+        "metainfo": {"classes": ("a", "b"), "ids": {1, 2}, "more": OrderedDict(x=b"\xff", y=b"")},
+        "data_list": [{"img_path": "ä.png", "boxes": np.ones((2, 4), "f4"), "label": np.int64(3)}],
+    }
+    mmengine.dump(content, tmp_path / "good.pkl", protocol=protocol)
+    found = mmengine.load(tmp_path / "good.pkl")
+    assert found["metainfo"] == content["metainfo"]
+    assert np.array_equal(found["data_list"][0]["boxes"], np.ones((2, 4)))
+    assert found["data_list"][0]["label"] == 3
+    marker = tmp_path / "marker"
+    mmengine.dump([Dangerous(os.mkdir, str(marker))], tmp_path / "evil.pkl", protocol=protocol)
+    with pytest.raises(UnsafeFileError, match=r"'posix.mkdir'.*nothing was executed"):
+        mmengine.load(tmp_path / "evil.pkl")
+    for function in (eval, getattr):
+        mmengine.dump([Dangerous(function, "1")], tmp_path / "evil.pkl", protocol=protocol)
+        with pytest.raises(UnsafeFileError, match=f"builtins.{function.__name__}"):
+            mmengine.load(tmp_path / "evil.pkl")
+    assert not marker.exists()
+
+
+def test_a_run_resumes_through_safe_loading(tmp_path, trained, restored_loader):
+    use_safe_loading()
+    runner = make_runner(tmp_path, resume=True, load_from=str(trained / "epoch_1.pth"))
+    runner.train()
+    assert runner.epoch == 2
+    expected = load_file(trained / "epoch_2.pth")["state_dict"]
+    resumed = load_file(tmp_path / "epoch_2.pth")["state_dict"]
+    assert expected.keys() == resumed.keys()
+
+
+def test_importing_the_package_suffices_for_torch_load(tmp_path, trained):
+    program = f"""
+        import torch, mmscalablevit
+        print(torch.load({str(trained / "epoch_2.pth")!r}, weights_only=True)["meta"]["epoch"])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1:] == ["2"], done.stderr

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import mmengine
+import pytest
+import torch
+from mmengine.fileio import get_file_backend
+from mmengine.fileio.backends import registry_utils
+
+from mmscalablevit.runner.resume import (
+    WholeFileBackend,
+    explain_disk_error,
+    find_checkpoint,
+    list_checkpoints,
+    newer_checkpoints,
+    remove_leftovers,
+    set_aside,
+    write_files_whole,
+)
+
+
+def test_the_newest_good_checkpoint_is_found_by_number(tmp_path):
+    assert find_checkpoint(tmp_path) is None
+    for name in ("epoch_2.pth", "epoch_10.pth", "best_accuracy_epoch_11.pth", "other.pth"):
+        torch.save({"state_dict": {}, "name": name}, tmp_path / name)
+    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_10.pth")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "code"])
+def test_a_bad_checkpoint_is_passed_over(tmp_path, damage):
+    for number in (1000, 2000):
+        torch.save({"state_dict": {"w": torch.ones(100)}}, tmp_path / f"iter_{number}.pth")
+    newest = tmp_path / "iter_2000.pth"
+    content = newest.read_bytes()
+    if damage == "code":
+        torch.save({"hook": os.path.join}, newest)
+    else:
+        newest.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_1000.pth")
+    assert newest.exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    backend, path = WholeFileBackend(), tmp_path / "sub" / "x.pth"
+    backend.put(b"old", path)
+
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        backend.put(b"new", path)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in path.parent.iterdir()] == ["x.pth"]
+
+
+@pytest.fixture
+def restored_backends():
+    """Put back the file backends of the whole process."""
+    tables = (registry_utils.backends, registry_utils.prefix_to_backends)
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+
+
+def test_mmengine_writes_through_it(tmp_path, restored_backends):
+    write_files_whole()
+    assert isinstance(get_file_backend(str(tmp_path / "x.pth")), WholeFileBackend)
+    mmengine.dump({"a": 1}, tmp_path / "x.json")
+    assert mmengine.load(tmp_path / "x.json") == {"a": 1}
+
+
+def test_checkpoints_within_an_epoch_lie_between_those_of_its_ends(tmp_path):
+    for name in (
+        "epoch_9",
+        "epoch_10",
+        "epoch_10_iter_950",
+        "epoch_10_iter_1000",
+        "epoch_2_iter_9",
+    ):
+        torch.save({"state_dict": {}}, tmp_path / f"{name}.pth")
+    assert [path.stem for path in list_checkpoints(tmp_path)] == [
+        "epoch_10_iter_1000", "epoch_10_iter_950", "epoch_10", "epoch_9", "epoch_2_iter_9",
+    ]  # fmt: skip
+
+
+def test_halves_that_a_killed_process_left_are_removed(tmp_path):
+    for name in (".epoch_3.pth.123.tmp", ".other.tmp", "epoch_2.pth"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.tmp", "epoch_2.pth"]
+
+
+def test_an_unreadable_note_of_earlier_checkpoints_is_none(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "epoch_1.pth")
+    (tmp_path / ".earlier_checkpoints.json").write_text("[")
+    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_1.pth")
+    set_aside(tmp_path, newer_checkpoints(tmp_path, None))
+    assert find_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_told(number):
+    message = explain_disk_error(OSError(number, os.strerror(number), "log.json"))
+    assert message.startswith(f"log.json cannot be written: {os.strerror(number)}")
+    assert "--resume auto" in message
+    assert explain_disk_error(FileNotFoundError(2, "No such file")) is None
+    assert explain_disk_error(ValueError("No space left on device")) is None

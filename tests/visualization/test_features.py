@@ -1,0 +1,123 @@
+"""Pictures of feature maps: the right maps, in the right places, and clear words where none are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmscalablevit.errors import UsageError
+from mmscalablevit.visualization import features
+from mmscalablevit.visualization.features import Place
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
+SEMANTIC_FPN = ROOT / "configs/segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py"
+
+
+def make_image(height: int = 64, width: int = 96) -> np.ndarray:
+    return np.random.RandomState(0).randint(256, size=(height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("path", [DIGITS, SEMANTIC_FPN], ids=["classifier", "segmentor"])
+def test_maps_are_those_of_the_blocks(path: Path) -> None:
+    model = features.build_model(Config.fromfile(path), None)
+    image = make_image()
+    places = [Place(0, 0), Place(3, -1), Place(0, 1)]
+    maps = features.compute_features(model, image, places, "tiny")
+    assert [tuple(x.shape) for x in maps] == [(32, 16, 24), (256, 2, 3), (32, 16, 24)]
+    # A stage puts out its last block's map, since the position encoding follows the first block.
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)  # in RGB, as both take it
+    with torch.no_grad():
+        x = ((pixels - mean) / std)[None].permute(0, 2, 3, 1)
+        x = model.backbone.stages[0](x)
+    torch.testing.assert_close(maps[2], x[0].permute(2, 0, 1))
+    assert not torch.equal(maps[0], maps[2])
+    assert not any(module._forward_hooks for module in model.backbone.modules())
+
+
+def test_weights_are_the_checkpoints(tmp_path: Path) -> None:
+    model = features.build_model(Config.fromfile(DIGITS), None)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "model.pth")
+    loaded = features.build_model(Config.fromfile(DIGITS), str(tmp_path / "model.pth"))
+    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(UsageError, match="does not fit"):
+        features.build_model(Config.fromfile(SEMANTIC_FPN), str(tmp_path / "model.pth"))
+
+
+def test_words_for_blocks_and_models() -> None:
+    assert features.parse_place("2.10") == (2, 10)
+    assert features.parse_place("1.-1") == (1, -1)
+    for text in ("2", "a.b", "-1.0"):
+        with pytest.raises(UsageError, match=r"STAGE\.BLOCK"):
+            features.parse_place(text)
+    assert features.split_model("a/b.py") == ("a/b.py", None)
+    assert features.split_model("a/b.py:c/d.pth") == ("a/b.py", "c/d.pth")
+    assert features.split_model("b.py:https://x/d.pth") == ("b.py", "https://x/d.pth")
+
+
+def test_picture_has_a_row_per_model_and_no_interpolation(tmp_path: Path) -> None:
+    low, high = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    low[0, :2], high[0, 2:] = 1, 1
+    rows = [("first", [low, high]), ("second", [high, low])]
+    places = [Place(0, 0), Place(0, 1)]
+    features.save_features(rows, places, make_image(40, 40), tmp_path / "new" / "out.png")
+    picture = cv2.imread(str(tmp_path / "new" / "out.png"))
+    assert 400 < picture.shape[0] < picture.shape[1]
+    # The colour map's ends are blue and red, a border of two values has nothing in between.
+    hue = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
+    middle = hue[:, picture.shape[1] // 2]
+    vivid = middle[middle[:, 1] > 200][:, 0]
+    blue, red = (np.abs(vivid.astype(int) - 120) < 8), (vivid < 8) | (vivid > 172)
+    assert blue.sum() > 100 and red.sum() > 100
+    assert (blue | red).mean() > 0.95
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "tools" / "visualize.py", "features", *arguments]
+    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_command_line(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), make_image())
+    out = tmp_path / "features.png"
+    blocks = ["--blocks", "0.0", "1.-1"]
+    done = run(tmp_path / "image.png", DIGITS, DIGITS, "--titles", "A", "B", "--out", out, *blocks)
+    assert done.returncode == 0, done.stderr
+    assert "A: no checkpoint is given, its weights are random" in done.stderr
+    assert "2 models, maps after 2 blocks" in done.stdout
+    assert min(cv2.imread(str(out)).shape[:2]) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent.png", DIGITS, "--out", "x.png"], "image absent.png does not exist"),
+        (["image.png", DIGITS, "--out", "x.jpg"], "the picture is a PNG"),
+        (["image.png", DIGITS, "--out", "x.png", "--size", "16"], "--size"),
+        (["image.png", DIGITS, "--out", "x.png", "--titles", "a", "b"], "--titles names 2"),
+        (["image.png", f"{DIGITS}:absent.pth", "--out", "x.png"], "absent.pth does not exist"),
+        (["image.png", "absent.py", "--out", "x.png"], "config absent.py does not exist"),
+        (["image.png", DIGITS, "--out", "x.png", "--blocks", "4.0"], "has stages 0 to 3"),
+        (["image.png", DIGITS, "--out", "x.png", "--blocks", "0.2"], "has blocks 0 to 1"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(arguments: list, words: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), make_image())
+    places = {"image.png": tmp_path / "image.png", "x.png": tmp_path / "x.png"}
+    done = run(*(places.get(argument, argument) for argument in arguments))
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x.png").exists()
