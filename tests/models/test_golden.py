@@ -4,10 +4,10 @@ import logging
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmscalablevit.checkpoints.conversion import convert
-from mmscalablevit.checkpoints.released import FAMILIES as RELEASED
 from mmscalablevit.cli.compilation import compile_backbone
 from tests import golden
 from tests.models.families import ALL_STAGES, FAMILIES
@@ -50,10 +50,10 @@ def released_backbone(file: str) -> nn.Module:
     """
     seed = int(golden.load_golden(file)["weight_seed"])
     converted = convert({"model": golden.released_state_dict(golden.released_name(file), seed)})
-    kind = next(family.backbone for family in RELEASED if family.name == converted.model)
     model = nn.Module()
     with torch.device("meta"):  # the weights below take the place of random ones
-        model.backbone = kind(converted.arch, out_indices=ALL_STAGES).eval()
+        settings = {"type": converted.model, "arch": converted.arch, "out_indices": ALL_STAGES}
+        model.backbone = MODELS.build(settings).eval()
     for i in ALL_STAGES[:3] if converted.model == "ScalableViT" else ALL_STAGES:
         setattr(model.backbone, f"norm{i}", nn.Identity())
     missing, others = model.load_state_dict(converted.state_dict, strict=False, assign=True)
