@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -40,13 +40,28 @@ def list_evaluators(cfg: Config) -> list[ConfigDict]:
     return list(evaluators) if isinstance(evaluators, Sequence) else [evaluators]
 
 
-def innermost_datasets(dataset: ConfigDict) -> list[ConfigDict]:
-    """Return the data sets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``."""
+def placed_datasets(dataset: ConfigDict, place: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Walk through the data sets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``.
+
+    Args:
+        dataset: Settings of a data set.
+        place: Where they are in the config, as ``--cfg-options`` takes it.
+
+    Yields:
+        The place and the settings of each.
+    """
     if "dataset" in dataset:
-        return innermost_datasets(dataset.dataset)
-    if "datasets" in dataset:
-        return [inner for part in dataset.datasets for inner in innermost_datasets(part)]
-    return [dataset]
+        yield from placed_datasets(dataset.dataset, f"{place}.dataset")
+    elif "datasets" in dataset:
+        for number, part in enumerate(dataset.datasets):
+            yield from placed_datasets(part, f"{place}.datasets.{number}")
+    else:
+        yield place, dataset
+
+
+def innermost_datasets(dataset: ConfigDict) -> list[ConfigDict]:
+    """Return the settings of the data sets inside wrappers."""
+    return [inner for _, inner in placed_datasets(dataset, "")]
 
 
 def available_metrics(cfg: Config) -> list[str]:
