@@ -51,6 +51,21 @@ class Finding:
     remedy: str = ""
 
 
+def listed(names: Iterable[object], most: int) -> str:
+    """The first of several names in a row, and how many more there are."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def listed_below(names: Iterable[object], most: int) -> str:
+    """The same on indented lines, each with a line break before it."""
+    texts = [str(name) for name in names]
+    if len(texts) > most:
+        texts = [*texts[:most], f"... and {len(texts) - most} more"]
+    return "".join(f"\n  {text}" for text in texts)
+
+
 def first_line(error: BaseException) -> str:
     """An error as one line: its kind, and the first line of what it says."""
     text = str(error).strip().split("\n")[0].strip()

@@ -7,7 +7,11 @@ step. Writes nothing. The exit code is 1 if something has to be mended, else 0.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
+import warnings
+from collections import Counter
 
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
@@ -43,13 +47,14 @@ def main() -> int:
     options = preflight.Options(
         args.config, args.checkpoint, args.gpus, args.images, args.work_dir, args.cfg_options or {}
     )
-    findings = []
-    for finding in preflight.examine(options):
-        findings.append(finding)
-        print(preflight.render(finding), flush=True)
-    failed, warned = (
-        sum(finding.status == status for finding in findings) for status in ("fail", "warn")
-    )
+    table, counts = sys.stdout, Counter[str]()
+    # What the frameworks print and warn of stays out of the table.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for finding in preflight.examine(options):
+            counts[finding.status] += 1
+            print(preflight.render(finding), file=table, flush=True)
+    failed, warned = counts["fail"], counts["warn"]
     print(f"\n{failed} to mend, {warned} to look at" if failed or warned else "\nReady to train.")
     return int(failed > 0)
 

@@ -1,43 +1,82 @@
-"""What a config says of its data, and whether it is there: checked before long work starts."""
+"""What a config says of its data, and whether it is there: known before anything is built."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmscalablevit.errors import UsageError
-from mmscalablevit.evaluation.selection import type_name
+from mmscalablevit.checks import require
+from mmscalablevit.checks.annotations import coco_findings
+from mmscalablevit.errors import Finding
+from mmscalablevit.evaluation.selection import placed_datasets
 
 # Parts of a model whose num_classes is not the number of the data set's classes.
 _OTHER_CLASSES = ("data_preprocessor", "rpn_head", "train_cfg", "test_cfg", "backbone", "neck")
 
 
-def named_datasets(cfg: Config, loader: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Walk through the data sets of a loader, inside wrappers such as ``RepeatDataset``.
+def require_data(cfg: Config, *loaders: str) -> None:
+    """Check that the data of some loaders lie where the config says, annotated as it says.
+
+    Raises:
+        UsageError: They do not.
+    """
+    for loader in loaders:
+        require(config_findings(cfg, loader))
+
+
+def config_findings(cfg: Config, loader: str) -> Iterator[Finding]:
+    """Examine the data that a loader names, without building it.
 
     Args:
         cfg: The whole config.
         loader: Such as ``'train_dataloader'``.
 
     Yields:
-        The place of each in the config, as ``--cfg-options`` takes it, and its settings.
+        What is missing; where nothing is, what the annotation files have.
     """
+    missing = list(file_findings(cfg, loader))
+    yield from missing
+    if not missing:
+        for _, dataset in named_datasets(cfg, loader):
+            yield from coco_findings(cfg, split_name(loader), dataset)
+
+
+def split_name(loader: str) -> str:
+    """``'train'`` for ``'train_dataloader'``."""
+    return loader.removesuffix("_dataloader")
+
+
+def named_datasets(cfg: Config, loader: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Walk through the data sets of a loader: their places in the config, and their settings."""
     if cfg.get(loader) and cfg[loader].get("dataset"):
-        yield from _inner(f"{loader}.dataset", cfg[loader].dataset)
+        yield from placed_datasets(cfg[loader].dataset, f"{loader}.dataset")
 
 
-def _inner(place: str, dataset: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
-    if "dataset" in dataset:
-        yield from _inner(f"{place}.dataset", dataset.dataset)
-    elif "datasets" in dataset:
-        for number, part in enumerate(dataset.datasets):
-            yield from _inner(f"{place}.datasets.{number}", part)
-    else:
-        yield place, dataset
+def file_findings(cfg: Config, loader: str) -> Iterator[Finding]:
+    """Say which files the data sets of a loader, and its evaluator, name and the disk lacks."""
+    name = f"{split_name(loader)} files"
+    for place, dataset in named_datasets(cfg, loader):
+        if missing := missing_paths(dataset):
+            verb = "does" if len(missing) == 1 else "do"
+            found = f"{place}: {', '.join(missing)} {verb} not exist"
+            if not os.path.isabs(missing[0].split()[-1]):
+                found += f" below {Path.cwd()}"
+            place_them = f"or name their place: --cfg-options {place}.data_root=DIR"
+            yield Finding(name, "fail", found, f"put or link the data there, {place_them}")
+    key = f"{split_name(loader)}_evaluator"
+    given = cfg.get(key) or []
+    for evaluator in [given] if isinstance(given, Mapping) else given:
+        path = evaluator.get("ann_file") if isinstance(evaluator, Mapping) else None
+        if not isinstance(path, str) or "://" in path or not _is_local(evaluator):
+            continue
+        if not Path(path).is_file():
+            found = f"{key}: ann_file {path} does not exist"
+            remedy = f"name the annotations of {loader}: --cfg-options {key}.ann_file=FILE"
+            yield Finding(name, "fail", found, remedy)
 
 
 def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
@@ -45,9 +84,8 @@ def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
 
     Data that are not read from the local disk are let pass.
     """
-    backend = (dataset.get("backend_args") or {}).get("backend", "local")
     root = dataset.get("data_root") or ""
-    if backend not in ("local", "LocalBackend") or "://" in root:
+    if "://" in root or not _is_local(dataset):
         return []
     if root and not os.path.isdir(root):
         return [f"data_root {root}"]
@@ -66,28 +104,9 @@ def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
     return missing
 
 
-def require_data(cfg: Config, *loaders: str) -> None:
-    """Check that the data of some loaders lie where the config says.
-
-    Raises:
-        UsageError: They do not.
-    """
-    for loader in loaders:
-        for place, dataset in named_datasets(cfg, loader):
-            if missing := missing_paths(dataset):
-                raise UsageError(f"{describe_missing(place, missing)}\n  {remedy(place)}")
-
-
-def describe_missing(place: str, missing: Sequence[str]) -> str:
-    """Say what a data set lacks."""
-    verb = "does" if len(missing) == 1 else "do"
-    found = f"{place}: {', '.join(missing)} {verb} not exist"
-    return found + ("" if os.path.isabs(missing[0].split()[-1]) else f" below {Path.cwd()}")
-
-
-def remedy(place: str) -> str:
-    """Say how to tell a config where its data are."""
-    return f"put or link the data there, or name their place: --cfg-options {place}.data_root=DIR"
+def _is_local(settings: Mapping[str, Any]) -> bool:
+    backend = (settings.get("backend_args") or {}).get("backend", "local")
+    return backend in ("local", "LocalBackend")
 
 
 def model_classes(model: Mapping[str, Any]) -> dict[str, int]:
@@ -112,40 +131,3 @@ def model_classes(model: Mapping[str, Any]) -> dict[str, int]:
 
     visit("model", model)
     return found
-
-
-def data_classes(dataset: Any) -> list[str] | None:
-    """Names of the classes that a built data set labels; None where it does not say.
-
-    Of a panoptic data set these are the things: what lies around them has a head of its own.
-    """
-    metainfo = getattr(dataset, "metainfo", None) or {}
-    classes = metainfo.get("thing_classes") or metainfo.get("classes")
-    return None if classes is None else list(classes)
-
-
-def compare_classes(model: Mapping[str, Any], dataset: Any) -> tuple[str, str, bool] | None:
-    """Compare the classes of a built data set with those of the model's config.
-
-    Returns:
-        What differs, how to mend it, and whether the data set has classes for which the model has
-        no output; None if all agree, or nothing is known.
-    """
-    classes, heads = data_classes(dataset), model_classes(model)
-    if classes is None or type_name(dict(model)) == "RPN":
-        return None
-    different = {place: number for place, number in heads.items() if number != len(classes)}
-    if not different:
-        return None
-    listed = ", ".join(f"{place}={number}" for place, number in different.items())
-    setting = " ".join(f"{place}={len(classes)}" for place in different)
-    return (
-        f"the data set has {len(classes)} classes ({_shorten(classes)}), the model {listed}",
-        f"--cfg-options {setting}, or give the data set the model's classes in metainfo.classes",
-        len(classes) > min(different.values()),
-    )
-
-
-def _shorten(names: Sequence[str], most: int = 4) -> str:
-    listed = ", ".join(map(str, names[:most]))
-    return listed if len(names) <= most else f"{listed}, ..."

@@ -1,17 +1,20 @@
-"""Telling the user which file of the data is at fault, while a training or a test runs."""
+"""Built data sets: what they hold, and which file is at fault when they fail."""
 
 from __future__ import annotations
 
-import logging
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, cast
 
 import cv2
-from mmengine.logging import print_log
+import numpy as np
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
-from mmscalablevit.checks import datasets
-from mmscalablevit.errors import FAILURES, UsageError
+from mmscalablevit.checks import require
+from mmscalablevit.checks.datasets import model_classes
+from mmscalablevit.errors import FAILURES, Finding, listed
+from mmscalablevit.evaluation.selection import type_name
 
 # What the frameworks and their libraries say of bad data: exceptions of other kinds and other
 # texts keep their tracebacks.
@@ -19,9 +22,10 @@ DATA_ERRORS = (*FAILURES, cv2.error)
 
 # Patterns of messages, and what to tell instead; several do not name the file.
 _FIND = "`python tools/preflight.py {config} --images N` reads N files of each data set"
-_EMPTY = (
-    "the data set is empty\n  look at its ann_file, data_prefix, the suffixes of its files,"
-    " filter_cfg, and metainfo.classes (names as in the annotations)"
+_EMPTY = "the data set is empty"
+_FILL = (
+    "look at its ann_file, data_prefix, the suffixes of its files, filter_cfg, and"
+    " metainfo.classes (names as in the annotations)"
 )
 _KNOWN = (
     (r"No such file or directory: '?([^'\n]*)'?", "{0} does not exist"),
@@ -29,8 +33,11 @@ _KNOWN = (
     (r"cannot identify image file", f"a label map is no image\n  {_FIND}"),
     (r"image file is truncated", f"a label map is cut short\n  {_FIND}"),
     (r"!buf\.empty\(\)", f"an image file is empty\n  {_FIND}"),
-    (r"need at least one array to concatenate", _EMPTY),  # MMEngine's data sets
-    (r"Found 0 files in subfolders of: ([^\n]*?)\. Supp", f"no images in {{0}}: {_EMPTY}"),
+    (r"need at least one array to concatenate", f"{_EMPTY}\n  {_FILL}"),  # MMEngine's data sets
+    (
+        r"Found 0 files in subfolders of: ([^\n]*?)\. Supp",
+        f"no images in {{0}}: {_EMPTY}\n  {_FILL}",
+    ),
 )
 
 
@@ -64,48 +71,95 @@ def require_samples(runner: Runner, split: str) -> None:
         UsageError: There are no samples, or their classes are not the model's.
     """
     loader = runner.train_dataloader if split == "train" else runner.test_dataloader
-    size = len(loader.dataset)
+    require(loader_findings(runner.cfg.model, split, loader), f"{split}_dataloader: ")
+
+
+def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) -> Iterator[Finding]:
+    """Examine what a loader gives, without reading any image.
+
+    Args:
+        model: The config's model.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        loader: Its data loader.
+
+    Yields:
+        What was found about the number of samples and the classes.
+    """
+    name, dataset = f"{split} data", cast("Sized", loader.dataset)
+    size = len(dataset)
     if size == 0:
-        raise UsageError(f"{split}_dataloader: {_EMPTY}")
-    if len(loader) == 0:
-        raise UsageError(
-            f"{split}_dataloader: {size} samples do not fill a batch of {loader.batch_size}; lower"
-            " batch_size or turn drop_last off"
+        yield Finding(name, "fail", _EMPTY, _FILL)
+    elif len(loader) == 0:
+        found = (
+            f"{size} samples do not fill a batch of {loader.batch_size}; lower batch_size or turn"
+            " drop_last off"
         )
-    model = runner.cfg.model
-    for dataset in inner_datasets(loader.dataset):
-        require_categories(dataset)
-        if different := datasets.compare_classes(model.get("module", model), dataset):
-            found, remedy, fatal = different
-            message = f"{split}_dataloader: {found}\n  {remedy}"
-            if fatal:
-                raise UsageError(message)
-            print_log(message, logger="current", level=logging.WARNING)
+        yield Finding(name, "fail", found, f"--cfg-options {split}_dataloader.batch_size={size}")
+    else:
+        yield Finding(name, "ok", f"{size} samples, {len(loader)} batches")
+    for inner in inner_datasets(dataset):
+        yield class_finding(model.get("module", model), split, inner)
 
 
 def inner_datasets(dataset: Any) -> list[Any]:
     """The data sets inside built wrappers."""
     if hasattr(dataset, "datasets"):
         return [inner for part in dataset.datasets for inner in inner_datasets(part)]
-    for name in ("dataset", "_dataset"):
-        if hasattr(dataset, name):
-            return inner_datasets(getattr(dataset, name))
-    return [dataset]
+    return inner_datasets(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
 
 
-def require_categories(dataset: Any) -> None:
-    """Check that a COCO annotation file has the categories that the config names.
+def data_classes(dataset: Any) -> list[str] | None:
+    """Names of the classes that a built data set labels; None where it does not say.
 
-    MMDetection numbers those that it finds, so that the labels of the others would shift.
-
-    Raises:
-        UsageError: It lacks some.
+    Of a panoptic data set these are the things: what lies around them has a head of its own.
     """
-    found, classes = getattr(dataset, "cat_ids", None), datasets.data_classes(dataset)
-    if not isinstance(found, list) or not classes or len(found) >= len(classes):
-        return
-    raise UsageError(
-        f"{dataset.ann_file} has {len(found)} of the {len(classes)} classes that the config names:"
-        " labels would shift\n  spell metainfo.classes as its categories;"
-        " `python tools/preflight.py CONFIG` names those that it lacks"
+    metainfo = getattr(dataset, "metainfo", None) or {}
+    classes = metainfo.get("thing_classes") or metainfo.get("classes")
+    return None if classes is None else list(classes)
+
+
+def class_finding(model: Mapping[str, Any], split: str, dataset: Any) -> Finding:
+    """Compare the number of a built data set's classes with those of the model's heads."""
+    name, classes = f"{split} classes", data_classes(dataset)
+    if classes is None:
+        return Finding(name, "ok", "the data set names none")
+    heads = {} if type_name(dict(model)) == "RPN" else model_classes(model)
+    different = {place: number for place, number in heads.items() if number != len(classes)}
+    if not different:
+        return Finding(name, "ok", f"{len(classes)}, as many as the model has")
+    numbers = ", ".join(f"{place}={number}" for place, number in different.items())
+    found = f"the data set has {len(classes)} classes ({listed(classes, 4)}), the model {numbers}"
+    setting = " ".join(f"{place}={len(classes)}" for place in different)
+    remedy = (
+        f"--cfg-options {setting}, or give the data set the model's classes in metainfo.classes"
     )
+    # Labels beyond the model's classes cannot be trained; classes without samples can.
+    return Finding(
+        name, "fail" if len(classes) > min(different.values()) else "warn", found, remedy
+    )
+
+
+def label_findings(model: Mapping[str, Any], split: str, dataset: Any) -> Iterator[Finding]:
+    """Check the labels of a classification data set, all of them."""
+    heads = [value for place, value in model_classes(model).items() if "head" in place]
+    if not hasattr(dataset, "get_gt_labels") or not heads or not len(dataset):
+        return
+    name, classes = f"{split} labels", min(heads)
+    try:
+        labels = dataset.get_gt_labels()
+    except (KeyError, TypeError, ValueError):  # several labels an image, or none
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        path = dataset.get_data_info(int(wrong[0]))["img_path"]
+        found = (
+            f"{len(wrong)} of {len(labels)} labels lie beyond the model's {classes} classes "
+            f"(0 to {classes - 1}): {path} has {labels[wrong[0]]}"
+        )
+        remedy = "number the classes from 0 in the annotation file, or raise the head's num_classes"
+        yield Finding(name, "fail", found, remedy)
+        return
+    used = len(np.unique(labels))
+    found = f"0 to {labels.max()}; {used} of {classes} classes have samples"
+    remedy = "fine for a part of the data; otherwise look at the folders of the classes"
+    yield Finding(name, "warn" if used < classes else "ok", found, remedy)

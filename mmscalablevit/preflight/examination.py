@@ -5,32 +5,34 @@ Nothing is written: no Runner is built, since that makes a work directory, and n
 
 from __future__ import annotations
 
-import contextlib
-import io
 import textwrap
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
-from mmscalablevit.checks import samples as data_hook
 from mmscalablevit.checks import weights
+from mmscalablevit.checks.datasets import config_findings
+from mmscalablevit.checks.images import image_findings
+from mmscalablevit.checks.samples import (
+    explain,
+    inner_datasets,
+    label_findings,
+    loader_findings,
+)
 from mmscalablevit.cli import amp, config
+from mmscalablevit.cli.building import build_model
 from mmscalablevit.environment import report
-from mmscalablevit.errors import FAILURES, Finding, UsageError, first_line
-from mmscalablevit.preflight import data as preflight_data
-from mmscalablevit.preflight import training as preflight_training
-
-LISTED = 3  # entries in a message; the rest is counted
+from mmscalablevit.errors import FAILURES, Finding, UsageError, first_line, listed
+from mmscalablevit.preflight.training import learning_rate_finding, step_findings
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,9 @@ def examine(options: Options) -> Iterator[Finding]:
     init_default_scope(cfg.get("default_scope", "mmengine"))
     loaders: dict[str, DataLoader] = {}
     yield from examine_data(cfg, options, loaders)
-    with quiet():
-        pretrained = list(pretrained_findings(cfg.model))
-    yield from pretrained
+    yield from pretrained_findings(cfg.model)
     try:
-        with quiet():
-            model = build_model(cfg)
+        model = build_model(cfg).to(get_device())
     except FAILURES as error:
         remedy = "mend what it names in the config's model"
         yield Finding("model", "fail", first_line(error), remedy)
@@ -93,10 +92,8 @@ def examine(options: Options) -> Iterator[Finding]:
     if options.checkpoint:
         yield checkpoint_finding(model, options.checkpoint, "checkpoint", whole=True)
     if cfg.get("train_dataloader") and cfg.get("train_cfg"):
-        yield preflight_training.learning_rate_finding(cfg, options.gpus)
-        with quiet():
-            steps = list(preflight_training.step_findings(cfg, model, loaders, options.gpus))
-        yield from steps
+        yield learning_rate_finding(cfg, options.gpus)
+        yield from step_findings(cfg, model, loaders, options.gpus)
 
 
 def summarize_environment(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -120,43 +117,31 @@ def examine_data(
         key = f"{split}_dataloader"
         if cfg.get(key) is None or (split == "test" and cfg.get("val_dataloader") == cfg[key]):
             continue
-        missing = preflight_data.path_findings(cfg, key)
-        yield from missing
-        if missing:
-            continue
-        try:
-            with quiet():
-                loaders[split] = preflight_data.build_loader(cfg, key)
-                loader = loaders[split]
-                findings = list(preflight_data.data_findings(cfg, split, loader, options.images))
-        except FAILURES as error:
-            loaders.pop(split, None)
-            known = data_hook.explain(error, options.config)
-            mend = f"{first_line(error)}\nmend what it names in {key}, or in the files"
-            yield Finding(f"{split} data", "fail", *split_remedy(known or mend))
-            continue
+        findings = list(config_findings(cfg, key))
         yield from findings
-        if len(loaders[split]) == 0:
-            del loaders[split]
+        if any(finding.name in (f"{split} files", f"{split} annotations") for finding in findings):
+            continue  # it cannot be built
+        try:
+            loader = build_loader(cfg, key)
+            yield from loader_findings(cfg.model, split, loader)
+            for dataset in inner_datasets(loader.dataset):
+                yield from label_findings(cfg.model, split, dataset)
+                yield from image_findings(cfg, split, dataset, options.images)
+        except FAILURES as error:
+            mend = f"{first_line(error)}\nmend what it names in {key}, or in the files"
+            message = explain(error, options.config) or mend
+            yield Finding(f"{split} data", "fail", *split_remedy(message))
+            continue
+        if len(loader):
+            loaders[split] = loader
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the frameworks print and warn of out of the table."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def build_model(cfg: Config) -> BaseModel:
-    """Build and initialize the model as the Runner does, with plain batch norm."""
-    settings = cfg.model.copy()
-    if cfg.get("data_preprocessor"):
-        settings.setdefault("data_preprocessor", cfg.data_preprocessor)
-    torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(settings))
-    model.init_weights()
-    return model.to(get_device())
+def build_loader(cfg: Config, key: str) -> DataLoader:
+    """Build a data loader of the config that reads in this process."""
+    settings = {**cfg[key], "num_workers": 0, "persistent_workers": False}
+    for of_workers in ("prefetch_factor", "multiprocessing_context", "pin_memory"):
+        settings.pop(of_workers, None)
+    return Runner.build_dataloader(settings, seed=0)
 
 
 def pretrained_findings(model: ConfigDict) -> Iterator[Finding]:
@@ -215,15 +200,14 @@ def checkpoint_finding(model: BaseModel, path: str, name: str, whole: bool) -> F
     lacking = [key for key in wanted if key not in fitting]
     if not lacking:
         return Finding(name, "ok", found)
-    listed = ", ".join(
+    described = [
         f"{key} ({tuple(saved[key].shape)}, the model has {tuple(expected[key].shape)})"
         if key in saved
         else key
-        for key in lacking[:LISTED]
-    )
-    rest = f" and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+        for key in lacking
+    ]
     remedy = "name the config that it was trained with, or the checkpoint of this config"
-    return Finding(name, "fail", f"{found}; not {listed}{rest}", remedy)
+    return Finding(name, "fail", f"{found}; not {listed(described, 3)}", remedy)
 
 
 def split_remedy(message: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checks import samples as data_hook
+from mmscalablevit.checks.samples import DATA_ERRORS, explain
 from mmscalablevit.errors import Finding, first_line
 from mmscalablevit.evaluation.selection import type_name
 
@@ -40,12 +40,29 @@ class Cost:
     Attributes:
         seconds: Median time of a step, without the reading of the data.
         reading: Median time of reading a batch in one process.
-        optimizer_bytes: Size of the optimizer's state, for training steps.
+        workers: Processes that will read alongside.
     """
 
     seconds: float
     reading: float
-    optimizer_bytes: int = 0
+    workers: int
+
+    @property
+    def pace(self) -> float:
+        """Seconds from one step to the next, reading by workers alongside."""
+        if self.workers == 0:
+            return self.seconds + self.reading
+        return max(self.seconds, self.reading / self.workers)
+
+    def describe(self, loader: DataLoader) -> str:
+        """Say what a step costs."""
+        where = torch.cuda.get_device_name() if get_device() == "cuda" else "CPU"
+        text = f"{duration(self.seconds)} an iteration of {loader.batch_size or 1} on {where}"
+        # What several workers read between two steps must be there when the next one begins.
+        reading = self.reading / max(1, self.workers)
+        if reading > self.seconds:
+            text += f"; reading takes {duration(reading)} with {self.workers} workers"
+        return text
 
 
 def duration(seconds: float) -> str:
@@ -112,7 +129,7 @@ def validations(cfg: Config) -> int:
     return max(0, total - first + 1) // max(1, cfg.train_cfg.get("val_interval", 1))
 
 
-def measure(loader: DataLoader, step: Callable[[Any], Any]) -> tuple[Cost, Any]:
+def measure(loader: DataLoader, workers: int, step: Callable[[Any], Any]) -> tuple[Cost, Any]:
     """Take a few steps, and time them after the first one.
 
     Returns:
@@ -120,12 +137,8 @@ def measure(loader: DataLoader, step: Callable[[Any], Any]) -> tuple[Cost, Any]:
     """
     taken: list[float] = []
     reading: list[float] = []
-    began, batches = time.perf_counter(), iter(loader)
-    while True:
-        start = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            break
+    began = start = time.perf_counter()
+    for batch in loader:
         reading.append(time.perf_counter() - start)
         start = time.perf_counter()
         result = step(batch)
@@ -134,36 +147,36 @@ def measure(loader: DataLoader, step: Callable[[Any], Any]) -> tuple[Cost, Any]:
         taken.append(time.perf_counter() - start)
         if len(taken) == MOST_STEPS or time.perf_counter() - began > PATIENCE:
             break
+        start = time.perf_counter()
     steady = taken[1:] or taken
-    return Cost(statistics.median(steady), statistics.median(reading)), result
+    return Cost(statistics.median(steady), statistics.median(reading), workers), result
 
 
-def train_step(cfg: Config, model: BaseModel, loader: DataLoader) -> tuple[Cost, dict[str, float]]:
+def training_step(
+    cfg: Config, model: BaseModel, loader: DataLoader
+) -> tuple[Cost, dict[str, float], int]:
     """Take training steps as the Runner does.
 
     Returns:
-        The cost, and the last step's losses.
+        The cost, the last step's losses, and the bytes of the optimizer's state.
     """
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper.copy())
     wrapper.initialize_count_status(model, 0, MOST_STEPS)
     model.train()
-    cost, losses = measure(loader, lambda batch: model.train_step(batch, optim_wrapper=wrapper))
-    size = 0
-
-    def add(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal size
-        size += tensor.numel() * tensor.element_size()
-        return tensor
-
-    apply_to(wrapper.state_dict(), torch.is_tensor, add)
-    return Cost(cost.seconds, cost.reading, size), {k: float(v) for k, v in losses.items()}
+    workers = cfg.train_dataloader.get("num_workers", 0)
+    cost, losses = measure(
+        loader, workers, lambda batch: model.train_step(batch, optim_wrapper=wrapper)
+    )
+    sizes: list[int] = []
+    apply_to(wrapper.state_dict(), torch.is_tensor, lambda tensor: sizes.append(tensor.nbytes))
+    return cost, {name: float(value) for name, value in losses.items()}, sum(sizes)
 
 
-def val_step(model: BaseModel, loader: DataLoader) -> Cost:
+def validation_step(cfg: Config, model: BaseModel, loader: DataLoader) -> Cost:
     """Take validation steps as the Runner does."""
     model.eval()
     with torch.no_grad():
-        return measure(loader, model.val_step)[0]
+        return measure(loader, cfg.val_dataloader.get("num_workers", 0), model.val_step)[0]
 
 
 def step_failure(name: str, error: BaseException) -> Finding:
@@ -178,27 +191,10 @@ def step_failure(name: str, error: BaseException) -> Finding:
     if isinstance(error, IndexError) and "out of bounds" in text:
         remedy = "a label lies beyond num_classes: look at the lines on classes and labels"
         return Finding(name, "fail", first_line(error), remedy)
-    if known := data_hook.explain(error, "CONFIG"):
+    if known := explain(error, "CONFIG"):
         return Finding(name, "fail", known.split("\n")[0], "look at the lines on the images")
     remedy = "mend what it names; `python tools/train.py CONFIG` shows the whole traceback"
     return Finding(name, "fail", first_line(error), remedy)
-
-
-def describe(cost: Cost, loader: DataLoader, workers: int) -> str:
-    """Say what a step costs."""
-    where = torch.cuda.get_device_name() if get_device() == "cuda" else "CPU"
-    text = f"{duration(cost.seconds)} an iteration of {loader.batch_size or 1} on {where}"
-    # What several workers read between two steps must be there when the next one begins.
-    if cost.reading > cost.seconds * max(1, workers):
-        text += f"; reading takes {duration(cost.reading / max(1, workers))} with {workers} workers"
-    return text
-
-
-def pace(cost: Cost, workers: int) -> float:
-    """Seconds from one step to the next, reading by workers alongside."""
-    if workers == 0:
-        return cost.seconds + cost.reading
-    return max(cost.seconds, cost.reading / workers)
 
 
 def step_findings(
@@ -212,41 +208,39 @@ def step_findings(
         loaders: Built data loaders, by split.
         gpus: Number of processes of the training to come.
     """
-    total, optimizer_bytes = 0.0, None
-    complete = True
-    for split in ("train", "val"):
-        if split not in loaders or (split == "train" and cfg.get("optim_wrapper") is None):
-            continue
-        name, loader = f"{split} step", loaders[split]
-        workers = cfg[f"{split}_dataloader"].get("num_workers", 0)
+    seconds, count, complete, optimizer_bytes = 0.0, 0, True, None
+    if "train" in loaders and cfg.get("optim_wrapper") is not None:
         try:
-            if split == "train":
-                cost, losses = train_step(cfg, model, loader)
-                optimizer_bytes = cost.optimizer_bytes
-                wrong = [key for key, value in losses.items() if not math.isfinite(value)]
-                if wrong:
-                    text = ", ".join(f"{key} is {losses[key]}" for key in wrong)
-                    yield Finding(name, "fail", text, NOT_FINITE)
-                    complete = False
-                    continue
-                loss = f"; loss {losses['loss']:.4g}" if "loss" in losses else ""
-                count = iterations(cfg, loader, gpus)
-                yield Finding(name, "ok", describe(cost, loader, workers) + loss)
-            else:
-                cost = val_step(model, loader)
-                count = validations(cfg) * math.ceil(len(loader) / gpus)
-                yield Finding(name, "ok", describe(cost, loader, workers))
-            total += count * pace(cost, workers)
-        except data_hook.DATA_ERRORS as error:
+            cost, losses, optimizer_bytes = training_step(cfg, model, loaders["train"])
+            finding = training_finding(cost, losses, loaders["train"])
+            count = iterations(cfg, loaders["train"], gpus)
+            seconds += count * cost.pace
+        except DATA_ERRORS as error:
+            finding = step_failure("train step", error)
+        complete = finding.status == "ok"
+        yield finding
+    if "val" in loaders:
+        try:
+            cost = validation_step(cfg, model, loaders["val"])
+            yield Finding("val step", "ok", cost.describe(loaders["val"]))
+            seconds += validations(cfg) * math.ceil(len(loaders["val"]) / gpus) * cost.pace
+        except DATA_ERRORS as error:
             complete = False
-            yield step_failure(name, error)
-    if complete and total:
-        count = iterations(cfg, loaders["train"], gpus) if "train" in loaders else 0
-        found = f"about {duration(total)}: {count} iterations, {validations(cfg)} validations"
+            yield step_failure("val step", error)
+    if complete and seconds:
+        found = f"about {duration(seconds)}: {count} iterations, {validations(cfg)} validations"
         found += f", {gpus} at a time, if each is as fast as this one" if gpus > 1 else ""
         yield Finding("total time", "ok", found)
     yield memory_finding()
     yield disk_finding(cfg, model, optimizer_bytes)
+
+
+def training_finding(cost: Cost, losses: Mapping[str, float], loader: DataLoader) -> Finding:
+    """Say what training steps cost, and whether their losses are numbers."""
+    if wrong := [f"{key} is {value}" for key, value in losses.items() if not math.isfinite(value)]:
+        return Finding("train step", "fail", ", ".join(wrong), NOT_FINITE)
+    loss = f"; loss {losses['loss']:.4g}" if "loss" in losses else ""
+    return Finding("train step", "ok", cost.describe(loader) + loss)
 
 
 def memory_finding() -> Finding:
@@ -283,17 +277,10 @@ def checkpoint_count(cfg: Config) -> int:
     return periodic + (1 if isinstance(best, str) else len(best))
 
 
-def existing_parent(path: Path) -> Path:
-    """The directory itself, or the nearest above it that exists."""
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path
-
-
 def disk_finding(cfg: Config, model: BaseModel, optimizer_bytes: int | None) -> Finding:
     """Compare what the run will write with what is free where it will write."""
-    place = existing_parent(Path(cfg.work_dir))
+    work_dir = Path(cfg.work_dir).absolute()
+    place = next(path for path in (work_dir, *work_dir.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         found = f"{place} cannot be written to"
         return Finding("disk", "fail", found, "choose another directory: --work-dir DIR")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS
+
+from mmscalablevit.checks import require
+from mmscalablevit.checks.datasets import file_findings, named_datasets
+from mmscalablevit.checks.samples import class_finding, inner_datasets, loader_findings
+from mmscalablevit.errors import Finding, UsageError, listed
+
+
+def test_a_run_stops_at_the_first_failure_and_hears_of_warnings_before_it(caplog) -> None:
+    def findings():
+        yield Finding("train data", "ok", "3 samples")
+        yield Finding("train classes", "warn", "two heads", "look at them")
+        yield Finding("train boxes", "fail", "no boxes", "add some")
+        raise AssertionError("what comes after a failure is not looked for")
+
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(UsageError) as stopped:
+            require(findings(), "train_dataloader: ")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert str(stopped.value) == "train_dataloader: no boxes\n  add some"
+    assert caplog.messages == ["train_dataloader: two heads\n  look at them"]
+    require([Finding("train data", "ok", "3 samples", "nothing")])
+
+
+def test_long_lists_are_cut() -> None:
+    assert listed([], 5) == ""
+    assert listed(range(5), 5) == "0, 1, 2, 3, 4"
+    assert listed("abcdefg", 4) == "a, b, c, d and 3 more"
+
+
+class Scans(BaseDataset):
+    """As many samples as its annotation file's name says."""
+
+    METAINFO: ClassVar = {"classes": ["scan", "photo"]}
+
+    def load_data_list(self) -> list[dict]:
+        return [{"img_path": f"{number}.png"} for number in range(int(self.ann_file))]
+
+
+def wrapped() -> ConfigDict:
+    one, two, three = ({"type": Scans, "ann_file": str(number)} for number in (1, 2, 3))
+    repeated = {"type": "RepeatDataset", "times": 2, "dataset": two}
+    return ConfigDict(type="ConcatDataset", datasets=[one, repeated, three])
+
+
+def test_data_sets_are_found_inside_wrappers_by_their_places_and_built() -> None:
+    cfg = Config({"train_dataloader": {"dataset": wrapped()}})
+    places = {place: found.ann_file for place, found in named_datasets(cfg, "train_dataloader")}
+    assert places == {
+        "train_dataloader.dataset.datasets.0": "1",
+        "train_dataloader.dataset.datasets.1.dataset": "2",
+        "train_dataloader.dataset.datasets.2": "3",
+    }
+    assert not list(named_datasets(cfg, "val_dataloader"))
+    built = DATASETS.build(wrapped())
+    assert [len(dataset) for dataset in inner_datasets(built)] == [1, 2, 3]
+
+
+def test_a_loader_without_samples_or_batches() -> None:
+    def status(size: int, **settings) -> tuple[str, str]:
+        loader = torch.utils.data.DataLoader(Scans(ann_file=str(size)), **settings)
+        finding, *_ = loader_findings({}, "val", loader)
+        return finding.status, finding.found
+
+    assert status(5, batch_size=2) == ("ok", "5 samples, 3 batches")
+    state, found = status(5, batch_size=8, drop_last=True)
+    assert state == "fail" and found.startswith("5 samples do not fill a batch of 8")
+
+
+def test_classes_without_a_sample_are_told_and_those_without_an_output_refused() -> None:
+    dataset = Scans(ann_file="1")
+    for number, status in ((1, "fail"), (2, "ok"), (3, "warn")):
+        finding = class_finding({"head": {"num_classes": number}}, "val", dataset)
+        assert finding.status == status
+    assert "(scan, photo), the model model.head.num_classes=3" in finding.found
+    assert "--cfg-options model.head.num_classes=2" in finding.remedy
+    heads = {
+        "decode_head": [{"num_classes": 2}, {"num_classes": 5}],
+        "rpn_head": {"num_classes": 1},
+    }
+    assert "model.decode_head.1.num_classes=5" in class_finding(heads, "val", dataset).found
+    rpn = {"type": "RPN", "rpn_head": {"num_classes": 1}}
+    assert class_finding(rpn, "val", dataset).status == "ok"
+
+
+def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:
+    def faults(dataset: dict, evaluator: object = None) -> list[str]:
+        loader = {"dataset": {"type": "CocoDataset", **dataset}}
+        cfg = Config({"val_dataloader": loader, "val_evaluator": evaluator})
+        return [finding.found for finding in file_findings(cfg, "val_dataloader")]
+
+    (tmp_path / "here.json").write_text("{}")
+    root, remote = str(tmp_path), {"backend": "petrel"}
+    assert not faults({"data_root": root, "ann_file": "here.json"})
+    assert not faults({"data_root": "s3://bucket", "ann_file": "a.json"})
+    assert not faults({"data_root": root, "ann_file": "a.json", "backend_args": remote})
+    (found,) = faults({"data_root": root, "ann_file": "a.json", "data_prefix": {"img": "images"}})
+    assert "val_dataloader.dataset: data_prefix images" in found and "a.json" in found
+    evaluator = {"type": "CocoMetric", "ann_file": "absent.json"}
+    (found,) = faults({}, [{"type": "Accuracy"}, evaluator])
+    assert found == "val_evaluator: ann_file absent.json does not exist"
+    assert not faults({}, {**evaluator, "backend_args": remote})
+    assert not faults({}, {**evaluator, "ann_file": "https://host/absent.json"})
