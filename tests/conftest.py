@@ -1,6 +1,13 @@
 """Settings for all tests."""
 
 import os
+
+# Where pytest runs several processes, they share the cores. Before torch, which reads it once.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    threads = max(1, (os.cpu_count() or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a display
+
 import random
 from collections.abc import Iterator
 
