@@ -1,99 +1,140 @@
-"""Pictures of single images with what a model predicts beside the truth."""
+"""Pictures of single images with what a model predicts beside the truth.
+
+They are drawn on axes of Matplotlib's figures, which need neither a screen nor a backend, and in
+every process; the frameworks' visualizers draw in the first process only.
+"""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mmcv
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
-from mmengine.visualization import Visualizer
 
 UNPAINTED = "background"  # a class of this name is what is left when all else is labelled
 OPACITY = 0.7
-GRAY = (128, 128, 128)
 
-_TEXT = {"colors": "w", "font_sizes": 10}
+_DPI = 128  # a power of two, so that sizes in inches are whole pixels again
 _TEXT_BOX = {"facecolor": "black", "alpha": 0.8, "pad": 0.7, "edgecolor": "none"}
-_TEXT_HEIGHT = 18  # pixels of a line
+_TEXT_SHARE = 0.06  # of an image's height, about that of a line
+
+
+def is_classified(sample: BaseDataElement) -> bool:
+    """Tell whether a data sample is of an image that has been classified as a whole."""
+    return "pred_label" in sample
+
+
+def read_image(sample: Any) -> np.ndarray:
+    """Read the image of a data sample: (H, W, 3) in RGB."""
+    return mmcv.imread(str(sample.img_path), channel_order="rgb")
 
 
 def draw_sample(
-    runner: Runner,
+    axes: Axes,
+    image: np.ndarray,
     sample: BaseDataElement,
-    file: str | os.PathLike,
+    kind: str,
+    meta: Mapping[str, Any],
     score_thr: float = 0.3,
-    min_size: int = 384,
-) -> None:
-    """Save a picture of one image with its prediction beside the truth.
-
-    A detector's and a segmentor's truth is to the left and its prediction, of the same size, to
-    the right; a classifier's labels are written into the image.
-
-    Args:
-        runner: The run, with the framework's visualizer.
-        sample: The image's data sample, with its path, truth and prediction.
-        file: The picture; missing directories are made.
-        score_thr: Boxes with a lower score are not drawn.
-        min_size: Shorter side, in pixels, that small images are enlarged to at least.
-    """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if hasattr(runner.visualizer, "visualize_cls"):
-        image = read_image(sample)
-        factor = enlargement(image, min_size)
-        runner.visualizer.visualize_cls(image, sample, rescale_factor=factor, out_file=str(file))
-    else:
-        halves = truth_and_prediction(runner.visualizer, sample, score_thr, min_size)
-        mmcv.imwrite(mmcv.rgb2bgr(np.hstack(halves)), str(file))
-
-
-def truth_and_prediction(
-    visualizer: Visualizer,
-    sample: BaseDataElement,
-    score_thr: float = 0.3,
-    min_size: int = 384,
     names: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw boxes, masks or label maps into an image.
+) -> None:
+    """Draw an image, and over it boxes, masks or a label map, in pixels of the image.
 
-    Small images are enlarged by a whole number: the image smoothly, labels exactly.
+    Small images are enlarged smoothly, labels exactly. What the sample lacks is not drawn.
 
     Args:
-        visualizer: Knows classes and colours.
-        sample: MMDetection's or MMSegmentation's data sample.
+        axes: Where to draw.
+        image: (H, W, 3) in RGB.
+        sample: The framework's data sample of the image.
+        kind: ``gt`` or ``pred``.
+        meta: `classes` of the data set and their `palette`; what it lacks is made up.
         score_thr: Boxes with a lower score are not drawn.
-        min_size: Shorter side, in pixels, that small images are enlarged to at least.
         names: Write the names of the classes into label maps.
-
-    Returns:
-        Two images (H, W, 3) in RGB; what the sample lacks is not drawn.
     """
-    image, sample, meta = read_image(sample), sample.cpu(), visualizer.dataset_meta
-    factor = enlargement(image, min_size)
-    image = mmcv.imrescale(image, factor, interpolation="bicubic")
-    pictures = []
-    for kind in ("gt", "pred"):
-        picture = image
-        labels = label_map(sample, kind)
-        if labels is not None:
-            labels = _enlarge(labels, factor)
-            picture = paint_labels(picture, labels, meta)
-            if names:
-                picture = name_regions(visualizer, picture, labels)
-        # A panoptic map has the things in it already.
-        if f"{kind}_instances" in sample and "pred_panoptic_seg" not in sample:
-            instances = sample.get(f"{kind}_instances")
-            picture = draw_instances(visualizer, picture, instances, factor, score_thr)
-        pictures.append(picture)
-    return pictures[0], pictures[1]
+    sample = sample.cpu()
+    axes.set_axis_off()
+    axes.imshow(image, interpolation="bicubic")
+    labels = label_map(sample, kind)
+    if labels is not None:
+        painted = painted_labels(labels, meta)
+        _tint(axes, [(labels == label, colour(meta, label)) for label in painted])
+        for label in painted if names else ():
+            rows, columns = (labels == label).nonzero()
+            row = rows[len(rows) // 2]
+            across = columns[rows == row]  # its middle is inside the region, whatever its shape
+            place = (across[len(across) // 2], row)
+            _write(axes, place, class_name(meta, label), ha="center", va="center")
+    # A panoptic map has the things in it already.
+    if f"{kind}_instances" in sample and "pred_panoptic_seg" not in sample:
+        _draw_instances(axes, sample.get(f"{kind}_instances"), meta, score_thr)
+
+
+def _draw_instances(
+    axes: Axes, instances: InstanceData, meta: Mapping[str, Any], score_thr: float
+) -> None:
+    """Draw boxes and, where there are any, masks, each in the colour of its class."""
+    if "scores" in instances:
+        instances = instances[instances.scores >= score_thr]
+        # What is drawn last covers what lies below: the surest comes last.
+        instances = instances[instances.scores.argsort()]
+    if not len(instances):  # it may lack even the labels
+        return
+    labels = instances.labels.tolist()
+    if "masks" in instances:
+        masks = instances.masks
+        if hasattr(masks, "to_ndarray"):  # annotated ones are in MMDetection's own structures
+            masks = masks.to_ndarray()
+        colours = [colour(meta, label) for label in labels]
+        _tint(axes, list(zip(np.asarray(masks, bool), colours, strict=True)))
+    texts = [class_name(meta, label) for label in labels]
+    if "scores" in instances:
+        texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores, strict=True)]
+    height = axes.get_ylim()[0]
+    for label, text, box in zip(labels, texts, instances.bboxes.tolist(), strict=True):
+        left, top, right, bottom = (edge - 0.5 for edge in box)  # pixels lie around their centres
+        frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=1.5)
+        frame.set_edgecolor(colour(meta, label))
+        axes.add_patch(frame)
+        above = top > _TEXT_SHARE * height  # so that the writing does not cover what is in the box
+        _write(axes, (left, top), text, ha="left", va="bottom" if above else "top")
+
+
+def _tint(axes: Axes, regions: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Colour regions, (H, W) and (3,) each, of the image on some axes; later ones cover others."""
+    if regions:
+        picture = np.zeros((*regions[0][0].shape, 4))
+        for region, rgb in regions:
+            picture[region] = [*rgb, OPACITY]
+        axes.imshow(picture, interpolation="nearest")
+
+
+def _write(axes: Axes, place: tuple[float, float], text: str, ha: str, va: str) -> None:
+    axes.text(*place, text, color="white", fontsize=8, ha=ha, va=va, bbox=_TEXT_BOX, clip_on=True)
+
+
+def class_name(meta: Mapping[str, Any], label: int) -> str:
+    """Name a class, by its number where no name is known; ImageNet's have several names."""
+    classes = meta.get("classes") or ()
+    return str(classes[label]).split(",")[0] if label < len(classes) else str(label)
+
+
+def colour(meta: Mapping[str, Any], label: int) -> np.ndarray:
+    """Return the colour of a class, (3,) in RGB from 0 to 1."""
+    palette = meta.get("palette")
+    if palette is None or isinstance(palette, str) or label >= len(palette):
+        return np.array(colormaps["tab20"](label % 20)[:3])
+    return np.array(palette[label][:3]) / 255
 
 
 def label_map(sample: Any, kind: str) -> np.ndarray | None:
@@ -112,72 +153,12 @@ def label_map(sample: Any, kind: str) -> np.ndarray | None:
     return None
 
 
-def read_image(sample: Any) -> np.ndarray:
-    """Read the image of a data sample: (H, W, 3) in RGB."""
-    return mmcv.imread(str(sample.img_path), channel_order="rgb")
-
-
-def enlargement(image: np.ndarray, min_size: int) -> int:
-    """Return the least whole factor that makes the shorter side `min_size` pixels long."""
-    return max(1, math.ceil(min_size / min(image.shape[:2])))
-
-
-def draw_instances(
-    visualizer: Visualizer,
-    image: np.ndarray,
-    instances: InstanceData,
-    factor: int,
-    score_thr: float,
-) -> np.ndarray:
-    """Draw boxes and, where there are any, masks, each in the colour of its class.
-
-    Args:
-        visualizer: Knows classes and colours.
-        image: (H, W, 3) in RGB, enlarged.
-        instances: MMDetection's, in pixels of the image before it was enlarged.
-        factor: By which the image was enlarged.
-        score_thr: Boxes with a lower score are not drawn.
-
-    Returns:
-        (H, W, 3) in RGB.
-    """
-    if "scores" in instances:
-        instances = instances[instances.scores >= score_thr]
-        # What is drawn last covers what lies below: the surest comes last.
-        instances = instances[instances.scores.argsort()]
-    if not len(instances):
-        return image
-    classes, palette = visualizer.dataset_meta["classes"], visualizer.dataset_meta.get("palette")
-    labels = instances.labels.tolist()
-    colours = [tuple(palette[label]) if palette else GRAY for label in labels]
-    visualizer.set_image(image)
-    if "masks" in instances:
-        masks = instances.masks
-        if hasattr(masks, "to_ndarray"):  # annotated ones are in MMDetection's own structures
-            masks = masks.to_ndarray()
-        masks = _enlarge(np.asarray(masks, bool), factor)
-        visualizer.draw_binary_masks(masks, colors=colours, alphas=OPACITY)
-    boxes = instances.bboxes * factor
-    visualizer.draw_bboxes(boxes, edge_colors=colours, line_widths=2)
-    texts = [classes[label] for label in labels]
-    if "scores" in instances:
-        texts = [f"{text} {score:.0%}" for text, score in zip(texts, instances.scores, strict=True)]
-    above = boxes[:, 1] >= _TEXT_HEIGHT  # so that the writing does not cover what is in the box
-    visualizer.draw_texts(
-        texts,
-        boxes[:, :2],
-        vertical_alignments=["bottom" if each else "top" for each in above],
-        bboxes=[_TEXT_BOX] * len(texts),
-        **_TEXT,
-    )
-    return visualizer.get_image()
-
-
-def painted_labels(labels: np.ndarray, classes: Sequence[str]) -> list[int]:
+def painted_labels(labels: np.ndarray, meta: Mapping[str, Any]) -> list[int]:
     """List the labels of a map, in ascending order, that are painted.
 
     Not among them are background and values that stand for no class, as 255 does.
     """
+    classes = meta.get("classes") or range(255)
     return [
         label
         for label in np.unique(labels).tolist()
@@ -185,54 +166,58 @@ def painted_labels(labels: np.ndarray, classes: Sequence[str]) -> list[int]:
     ]
 
 
-def paint_labels(image: np.ndarray, labels: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
-    """Tint an image with the colours of its labels; background stays as it is.
+def describe_labels(sample: Any, meta: Mapping[str, Any]) -> tuple[str, bool]:
+    """Say which classes an image was given, how surely, and which it has if they are others.
 
     Args:
-        image: (H, W, 3) in RGB.
-        labels: (H, W).
+        sample: MMPretrain's data sample, of one label or several.
+        meta: `classes` of the data set.
+
+    Returns:
+        The text, and whether the labels are right or nothing is known of the truth.
+    """
+    predicted = sample.pred_label.tolist()
+    text = ", ".join(
+        f"{class_name(meta, label)} ({sample.pred_score[label]:.0%})" for label in predicted
+    )
+    true = sample.gt_label.tolist() if "gt_label" in sample else predicted
+    if sorted(predicted) == sorted(true):
+        return text or "none", True
+    return f"{text or 'none'}, is {', '.join(class_name(meta, label) for label in true)}", False
+
+
+def save_picture(
+    sample: BaseDataElement,
+    meta: Mapping[str, Any],
+    file: Path,
+    score_thr: float = 0.3,
+    min_size: int = 384,
+) -> None:
+    """Save a picture of one image with its prediction beside the truth.
+
+    A detector's and a segmentor's truth is to the left and its prediction, of the same size, to
+    the right; a classifier's labels are written into the image.
+
+    Args:
+        sample: The image's data sample, with its path, truth and prediction.
         meta: `classes` and `palette` of the data set.
-
-    Returns:
-        (H, W, 3) in RGB.
+        file: The picture; missing directories are made.
+        score_thr: Boxes with a lower score are not drawn.
+        min_size: Shorter side, in pixels, that small images are enlarged to at least, by a whole
+            number.
     """
-    painted = np.isin(labels, painted_labels(labels, meta["classes"]))
-    colours = np.array(meta["palette"], np.float32)[labels[painted]]
-    picture = image.copy()
-    picture[painted] = (1 - OPACITY) * image[painted] + OPACITY * colours
-    return picture
-
-
-def name_regions(visualizer: Visualizer, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Write the names of the classes into a label map, once each.
-
-    Args:
-        visualizer: Knows the classes.
-        image: (H, W, 3) in RGB.
-        labels: (H, W).
-
-    Returns:
-        (H, W, 3) in RGB.
-    """
-    classes = visualizer.dataset_meta["classes"]
-    visualizer.set_image(image)
-    for label in painted_labels(labels, classes):
-        rows, columns = (labels == label).nonzero()
-        middle = len(rows) // 2  # surely inside the region, whatever its shape
-        visualizer.draw_texts(
-            classes[label],
-            np.array([columns[middle], rows[middle]]),
-            vertical_alignments="center",
-            horizontal_alignments="center",
-            bboxes=_TEXT_BOX,
-            **_TEXT,
-        )
-    return visualizer.get_image()
-
-
-def _enlarge(maps: np.ndarray, factor: int) -> np.ndarray:
-    """Repeat the pixels of (..., H, W) maps."""
-    return maps.repeat(factor, -2).repeat(factor, -1)
+    image = read_image(sample)
+    height, width = image.shape[:2]
+    factor = max(1, math.ceil(min_size / min(height, width))) / _DPI
+    kinds = ("pred",) if is_classified(sample) else ("gt", "pred")
+    figure = Figure(figsize=(len(kinds) * width * factor, height * factor), dpi=_DPI)
+    for number, kind in enumerate(kinds):
+        axes = figure.add_axes((number / len(kinds), 0, 1 / len(kinds), 1))
+        draw_sample(axes, image, sample, kind, meta, score_thr)
+        if is_classified(sample):
+            _write(axes, (0, 0), describe_labels(sample, meta)[0], ha="left", va="top")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
 
 
 @HOOKS.register_module()
@@ -263,7 +248,8 @@ class SavePicturesHook(Hook):
         outputs: Sequence[BaseDataElement] | None = None,
     ) -> None:
         """Draw the images of a batch."""
+        meta = runner.test_dataloader.dataset.metainfo
         for sample in outputs or ():
             path = Path(sample.img_path)
             picture = self.out_dir / path.parent.name / f"{path.stem}.png"
-            draw_sample(runner, sample, picture, self.score_thr)
+            save_picture(sample, meta, picture, self.score_thr)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import mmcv
 import numpy as np
-import torch
-from matplotlib.figure import Figure
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
-from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.cli.config import parse_size
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.pyramid import MIN_INPUT_SIZE, PyramidBackbone
-
-matplotlib.use("agg")  # a server has no screen
+from mmscalablevit.visualization import figures
+from mmscalablevit.visualization.models import compute_maps
 
 # What one value of each position is made of; names of MMEngine's Visualizer.
 REDUCTIONS = {"mean": "squeeze_mean", "strongest": "select_max"}
@@ -82,35 +75,6 @@ def read_image(file: Path, size: str | None) -> np.ndarray:
     return image
 
 
-def build_model(cfg: Config, checkpoint: str | None) -> Any:
-    """Build a model in evaluation mode, with the checkpoint's weights or random ones.
-
-    Raises:
-        UsageError: Its backbone is none of this package's, or the checkpoint is another model's.
-        CheckpointError: The checkpoint cannot be read.
-    """
-    backbone = cfg.model.get("backbone")
-    if backbone is not None:
-        backbone.init_cfg = None  # the checkpoint has all weights
-    if "data_preprocessor" in cfg:  # where MMPretrain's configs have it
-        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    init_default_scope(cfg.get("default_scope", "mmengine"))
-    torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    if not isinstance(getattr(model, "backbone", None), PyramidBackbone):
-        raise UsageError(f"{cfg.filename}: its backbone is none of this package's")
-    model.init_weights()
-    if checkpoint is not None:
-        try:
-            load_checkpoint(model, checkpoint, map_location="cpu", strict=True)
-        except CheckpointError:
-            raise
-        except RuntimeError as error:
-            message = f"{checkpoint} does not fit {cfg.filename}:\n{error}"
-            raise UsageError(message) from error
-    return model.eval()
-
-
 def find_block(backbone: PyramidBackbone, place: Place, name: str) -> nn.Module:
     """The block at a place.
 
@@ -135,7 +99,7 @@ def compute_features(
     """Maps after blocks, for one image.
 
     Args:
-        model: With a backbone of this package and the framework's data preprocessor.
+        model: The model, with the framework's data preprocessor.
         image: (H, W, 3) in BGR.
         places: The blocks.
         name: Of the model, for messages.
@@ -144,25 +108,21 @@ def compute_features(
         One (C, H', W') map a block.
 
     Raises:
-        UsageError: A block does not exist.
+        UsageError: The backbone is another package's, or a block does not exist.
     """
+    if not isinstance(getattr(model, "backbone", None), PyramidBackbone):
+        raise UsageError(f"{name}: its backbone is none of this package's")
     maps: dict[int, Tensor] = {}
 
-    def keep(index: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            maps[index] = output[0].permute(2, 0, 1)  # blocks are channels-last
+    def keep(index: int, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        maps[index] = output[0].permute(2, 0, 1)  # blocks are channels-last
 
-        return hook
-
+    blocks = [find_block(model.backbone, place, name) for place in places]
     hooks = [
-        find_block(model.backbone, place, name).register_forward_hook(keep(index))
-        for index, place in enumerate(places)
+        block.register_forward_hook(partial(keep, index)) for index, block in enumerate(blocks)
     ]
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     try:
-        with torch.no_grad():
-            batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
-            model.backbone(batch["inputs"])
+        compute_maps(model, image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -188,22 +148,14 @@ def save_features(
         file: The PNG to write; its folder is made.
         reduction: A key of ``REDUCTIONS``.
     """
-    columns = ["image", *(f"stage {place.stage}, block {place.block}" for place in places)]
-    aspect = image.shape[0] / image.shape[1]
-    side = 2.2
-    size = (side * len(columns) + 0.4, (side * aspect + 0.15) * len(rows) + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for axes_row, (title, maps) in zip(grid, rows, strict=True):
-        pictures = [mmcv.bgr2rgb(image)]
-        for x in maps:
-            pictures.append(Visualizer.draw_featmap(x, channel_reduction=REDUCTIONS[reduction]))
-        for axes, picture in zip(axes_row, pictures, strict=True):
+    titles = ["image", *(f"stage {place.stage}, block {place.block}" for place in places)]
+    figure, grid = figures.make_grid(len(rows), len(titles), 2.2, image)
+    for axes_row, (name, maps) in zip(grid, rows, strict=True):
+        shown = [mmcv.bgr2rgb(image)]
+        shown += [Visualizer.draw_featmap(x, channel_reduction=REDUCTIONS[reduction]) for x in maps]
+        for axes, picture in zip(axes_row, shown, strict=True):
             axes.imshow(picture, interpolation="nearest", aspect="auto")
-            axes.set_xticks([])
-            axes.set_yticks([])
-        axes_row[0].set_ylabel(title, fontsize=9)
-    for axes, title in zip(grid[0], columns, strict=True):
+        axes_row[0].set_ylabel(name, fontsize=9)
+    for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+    figures.save(figure, file)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import mmcv
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.stvit import NEIGHBORS, STViT, SuperTokenAttention
 from mmscalablevit.models.windows import window_merge
-
-matplotlib.use("agg")  # a server has no screen
+from mmscalablevit.visualization import figures
+from mmscalablevit.visualization.models import compute_maps
 
 # Coprime to the 256 colours, so that neighboring super tokens differ.
 COLOR_STEP = 97
@@ -80,11 +78,8 @@ def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
                     found[place] = assign_pixels(module, args[0])[0]
 
                 hooks.append(attention.register_forward_pre_hook(note))
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     try:
-        with torch.no_grad():
-            batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
-            backbone(batch["inputs"])
+        compute_maps(model, image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -106,17 +101,13 @@ def draw_super_tokens(image: np.ndarray, found: dict[str, Tensor], out: Path) ->
     """
     picture = mmcv.bgr2rgb(image)
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(3 * (len(found) + 1), 3 * height / width + 0.3), dpi=120)
-    axes = figure.subplots(1, len(found) + 1, squeeze=False)[0]
-    axes[0].imshow(picture)
-    axes[0].set_title("image", fontsize=8)
-    for axis, (place, assigned) in zip(axes[1:], found.items(), strict=True):
+    figure, grid = figures.make_grid(1, len(found) + 1, 3, image)
+    for axes, title in zip(grid[0], ["image", *(f"block {place}" for place in found)], strict=True):
+        axes.imshow(picture)
+        axes.set_title(title, fontsize=8)
+    for axes, assigned in zip(grid[0, 1:], found.values(), strict=True):
         regions = colour_regions(assigned.cpu().numpy())
-        axis.imshow(picture)
         # pixels reach half a pixel around their centres
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axis.imshow(regions, alpha=0.5, extent=extent, interpolation="nearest")
-        axis.set_title(f"block {place}", fontsize=8)
-    for axis in axes:
-        axis.set_axis_off()
-    figure.savefig(out, bbox_inches="tight")
+        axes.imshow(regions, alpha=0.5, extent=extent, interpolation="nearest")
+    figures.save(figure, out)

@@ -1,120 +1,115 @@
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import cv2
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.fileio.handlers.registry_utils import file_handlers
+from mmengine.runner import CheckpointLoader
 
 from mmscalablevit.datasets import prepare_digits
-from mmscalablevit.visualization import images as image_predictions
-from tests.tiny_data import draw_image, save_image
+from tests.bad_input.place import Place
+from tests.tiny_data import save_image
+from tests.tiny_projects import save_checkpoint
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
-DETECTOR = ROOT / "configs/detection/digits/mask-rcnn_scalablevit-tiny_fpn_1xb4_digits.py"
-SEGMENTOR = ROOT / "configs/segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py"
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, ROOT / "tools" / "visualize.py", "predictions", *arguments]
-    return subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
+CONFIGS = Path(__file__).parents[2] / "configs"
+CLASSIFIER = CONFIGS / "classification/digits/scalablevit-tiny_1xb64_digits.py"
+DETECTOR = CONFIGS / "detection/digits/mask-rcnn_scalablevit-tiny_fpn_1xb4_digits.py"
+PANOPTIC = CONFIGS / "detection/digits/panoptic-fpn_lvt-tiny_fpn_1xb4_digits.py"
+SEGMENTOR = CONFIGS / "segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py"
+STVIT = CONFIGS / "segmentation/digits/stvit-tiny_upernet_1xb8_digits-128x128.py"
 
 
-def save_random_weights(name, scope, file):
-    cfg = Config.fromfile(name)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(cfg.model)
-    torch.save({"state_dict": model.state_dict(), "meta": {}}, file)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "scope", "data", "heading"),
-    [
-        (CONFIG, "mmpretrain", "classification", "predicted label and score"),
-        (DETECTOR, "mmdet", "detection/", "truth on the left"),
-        (SEGMENTOR, "mmseg", "segmentation", "truth on the left"),
-    ],
-)
-def test_predictions_become_a_picture(tmp_path, name, scope, data, heading):
-    prepare_digits(tmp_path / "digits", tasks=[data.rstrip("/")], num_train=1, num_val=5)
-    save_random_weights(name, scope, tmp_path / "model.pth")
-    root = f"{tmp_path}/digits/{data}"
-    options = [f"test_dataloader.dataset.data_root={root}"]
-    if scope == "mmdet":
-        options += [f"test_evaluator.ann_file={root}annotations/instances_val2017.json"]
-    done = run(
-        *(name, tmp_path / "model.pth", "--out", tmp_path / "grid.png", "--count", 4),
-        *("--cfg-options", *options),
-    )
-    assert done.returncode == 0, done.stderr
-    assert "4 random test images" in done.stdout and heading in done.stdout
-    assert min(cv2.imread(str(tmp_path / "grid.png")).shape[:2]) > 300
+@pytest.fixture
+def visualize(tmp_path, monkeypatch):
+    """Run the tool in this process, in an empty directory; what it shows."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    for name, handler in file_handlers.items():
+        monkeypatch.setitem(file_handlers, name, handler)
+    place = Place(tmp_path, monkeypatch)
+    return lambda *arguments: place.run("visualize.py", *arguments)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "scope", "heading"),
+    ("config", "folder", "heading"),
     [
-        (CONFIG, "mmpretrain", "2 image(s), predicted label and score"),
-        (DETECTOR, "mmdet", "2 image(s), and predictions to the right of each"),
-        (SEGMENTOR, "mmseg", "2 image(s), and predictions to the right of each"),
+        (CLASSIFIER, "classification", r"predicted label and score: \d right"),
+        (DETECTOR, "detection/", "truth on the left, prediction on the right"),
+        (PANOPTIC, "detection/", "truth on the left, prediction on the right"),
+        (SEGMENTOR, "segmentation", "truth on the left, prediction on the right"),
     ],
 )
-def test_images_of_ones_own_need_no_data_set(tmp_path, name, scope, heading):
-    save_random_weights(name, scope, tmp_path / "model.pth")
-    images = [tmp_path / "lying.png", tmp_path / "standing.jpg"]
-    save_image(images[0], (61, 97), seed=1)
-    save_image(images[1], (131, 75), seed=2)
-    done = run(name, "model.pth", *images, "--out", "new/grid.png", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"new/grid.png: {heading}"
-    assert min(cv2.imread(str(tmp_path / "new/grid.png")).shape[:2]) > 300
+def test_predictions_become_a_picture(visualize, config, folder, heading):
+    prepare_digits(Path("digits"), tasks=[folder.rstrip("/")], num_train=1, num_val=5)
+    save_checkpoint(config, Path("model.pth"))
+    root = f"test_dataloader.dataset.data_root=digits/{folder}"
+    options = ("--out", "new/grid.png", "--count", 4, "--cfg-options", root)
+    shown = visualize("predictions", config, "model.pth", *options)
+    assert re.search(rf"new/grid.png: 4 random test images.*{heading}\n$", shown), shown
+    assert min(cv2.imread("new/grid.png").shape[:2]) > 300
 
 
-@pytest.mark.parametrize(("name", "scope"), [(CONFIG, "mmpretrain"), (SEGMENTOR, "mmseg")])
-def test_predictions_on_files_are_those_of_the_model(tmp_path, monkeypatch, name, scope):
-    monkeypatch.chdir(tmp_path)  # where there is no data set
-    save_random_weights(name, scope, "model.pth")
-    image = draw_image((64, 96), seed=3)
-    cv2.imwrite("image.png", image[..., ::-1])
-    cfg = Config.fromfile(name)
-    cfg.work_dir, cfg.experiment_name = str(tmp_path), f"files-{scope}"
-    cfg.visualizer.name = cfg.experiment_name
-    runner, steps = image_predictions.build_runner(cfg)
-    runner.load_checkpoint("model.pth")
-    (sample,) = image_predictions.predict(runner, steps, [Path("image.png")])
-    normalize = runner.model.data_preprocessor
-    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
-    with torch.no_grad():
-        logits = runner.model((pixels - normalize.mean) / normalize.std)
-    if scope == "mmpretrain":
-        torch.testing.assert_close(sample.pred_score, logits[0].softmax(dim=0))
-    else:
-        size = sample.seg_logits.data.shape[-2:]
-        logits = torch.nn.functional.interpolate(logits, size=size, mode="bilinear")
-        torch.testing.assert_close(sample.seg_logits.data, logits[0], atol=1e-4, rtol=1e-4)
-        assert size == (64, 96)
-    assert list(runner.visualizer.dataset_meta["classes"])[-1] == "9"
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("config", "heading"),
     [
-        (["absent.py", "x.pth", "--out", "x.png"], "config absent.py does not exist"),
-        ([CONFIG, "absent.pth", "--out", "x.png"], "checkpoint absent.pth does not exist"),
-        ([CONFIG, CONFIG, "--out", "x.jpg"], "the picture is a PNG"),
-        ([CONFIG, CONFIG, "absent.png", "--out", "x.png"], "image absent.png does not exist"),
-        ([CONFIG, CONFIG, CONFIG, "--out", "x.png"], "is no image that OpenCV can read"),
-        ([CONFIG, CONFIG, CONFIG, "--out", "x.png", "--count", "2"], "--count chooses test images"),
-        ([CONFIG, CONFIG, "--out", "x.png", "--count", "0"], "--count 0: takes a number from 1"),
+        (CLASSIFIER, "2 image(s), predicted label and score"),
+        (DETECTOR, "2 image(s), and predictions to the right of each"),
+        (PANOPTIC, "2 image(s), and predictions to the right of each"),
+        (SEGMENTOR, "2 image(s), and predictions to the right of each"),
     ],
 )
-def test_what_is_wrong_is_said_at_once(arguments, words):
-    done = run(*arguments)
-    assert done.returncode != 0
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_images_of_ones_own_need_no_data_set(visualize, config, heading):
+    save_checkpoint(config, Path("model.pth"))
+    save_image(Path("lying.png"), (61, 97), seed=1)
+    save_image(Path("standing.jpg"), (131, 75), seed=2)
+    arguments = ("lying.png", "standing.jpg", "--out", "grid.png")
+    shown = visualize("predictions", config, "model.pth", *arguments)
+    assert shown.endswith(f"grid.png: {heading}\n"), shown
+    assert min(cv2.imread("grid.png").shape[:2]) > 300
+
+
+@pytest.mark.slow
+def test_feature_maps_and_super_tokens_become_pictures(visualize):
+    save_image(Path("image.png"), (64, 96), seed=0)
+    arguments = ("--titles", "A", "B", "--out", "features.png", "--blocks", "0.0", "1.-1")
+    shown = visualize("features", "image.png", CLASSIFIER, CLASSIFIER, *arguments)
+    assert shown.count("no checkpoint is given, its weights are random") == 2
+    assert "features.png: 2 models, maps after 2 blocks" in shown
+    save_checkpoint(STVIT, Path("stvit.pth"))
+    shown = visualize("tokens", "image.png", f"{STVIT}:stvit.pth", "--out", "tokens.png")
+    assert "weights are random" not in shown
+    assert shown.endswith("tokens.png: super tokens of 2 blocks\n")
+    for name in ("features.png", "tokens.png"):
+        assert min(cv2.imread(name).shape[:2]) > 200
+
+
+def test_what_is_wrong_is_said_at_once(visualize):
+    save_image(Path("image.png"), (64, 96), seed=0)
+    predictions, out = ("predictions", CLASSIFIER, CLASSIFIER), ("--out", "x.png")
+    maps = ("features", "image.png", CLASSIFIER)
+    cases = {
+        ("predictions", "absent.py", "x.pth", *out): "config absent.py does not exist",
+        ("predictions", CLASSIFIER, "absent.pth", *out): "checkpoint absent.pth does not exist",
+        (*predictions, "--out", "x.jpg"): "the picture is a PNG",
+        (*predictions, "absent.png", *out): "image absent.png does not exist",
+        (*predictions, CLASSIFIER, *out): "is no image that OpenCV can read",
+        (*predictions, "image.png", *out, "--count", 2): "--count chooses test images",
+        (*predictions, *out, "--count", 0): "--count 0: takes a number from 1",
+        (*predictions, *out): "data_root data/digits/classification does not exist",
+        ("features", "absent.png", CLASSIFIER, *out): "image absent.png does not exist",
+        (*maps, "--out", "x.jpg"): "the picture is a PNG",
+        (*maps, *out, "--size", 16): "16x16 pixels, and 32 a side are the least: say --size",
+        (*maps, *out, "--titles", "a", "b"): "--titles names 2 models, and there are 1",
+        ("features", "image.png", f"{CLASSIFIER}:absent.pth", *out): "absent.pth does not exist",
+        ("features", "image.png", "absent.py", *out): "config absent.py does not exist",
+        (*maps, *out, "--blocks", "4.0"): "has stages 0 to 3, no stage 4",
+        (*maps, *out, "--blocks", "0.2"): "has blocks 0 to 1, no block 2",
+        ("tokens", "image.png", CLASSIFIER, *out): "the model has no super tokens",
+    }
+    for arguments, words in cases.items():
+        shown = visualize(*arguments)
+        assert "error: " in shown and words in shown, shown
+    assert not Path("x.png").exists()

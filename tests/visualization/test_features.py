@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,9 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.errors import UsageError
 from mmscalablevit.visualization import features
 from mmscalablevit.visualization.features import Place
+from mmscalablevit.visualization.models import load_model
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
@@ -27,7 +27,7 @@ def make_image(height: int = 64, width: int = 96) -> np.ndarray:
 
 @pytest.mark.parametrize("path", [DIGITS, SEMANTIC_FPN], ids=["classifier", "segmentor"])
 def test_maps_are_those_of_the_blocks(path: Path) -> None:
-    model = features.build_model(Config.fromfile(path), None)
+    model = load_model(Config.fromfile(path), None)[0]
     image = make_image()
     places = [Place(0, 0), Place(3, -1), Place(0, 1)]
     maps = features.compute_features(model, image, places, "tiny")
@@ -44,15 +44,15 @@ def test_maps_are_those_of_the_blocks(path: Path) -> None:
 
 
 def test_weights_are_the_checkpoints(tmp_path: Path) -> None:
-    model = features.build_model(Config.fromfile(DIGITS), None)
+    model, _ = load_model(Config.fromfile(DIGITS), None)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     torch.save({"state_dict": model.state_dict()}, tmp_path / "model.pth")
-    loaded = features.build_model(Config.fromfile(DIGITS), str(tmp_path / "model.pth"))
+    loaded, _ = load_model(Config.fromfile(DIGITS), str(tmp_path / "model.pth"))
     for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(UsageError, match="does not fit"):
-        features.build_model(Config.fromfile(SEMANTIC_FPN), str(tmp_path / "model.pth"))
+    with pytest.raises(CheckpointError, match="not one of this config's model"):
+        load_model(Config.fromfile(SEMANTIC_FPN), str(tmp_path / "model.pth"))
 
 
 def test_words_for_blocks_and_models() -> None:
@@ -81,43 +81,3 @@ def test_picture_has_a_row_per_model_and_no_interpolation(tmp_path: Path) -> Non
     blue, red = (np.abs(vivid.astype(int) - 120) < 8), (vivid < 8) | (vivid > 172)
     assert blue.sum() > 100 and red.sum() > 100
     assert (blue | red).mean() > 0.95
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "tools" / "visualize.py", "features", *arguments]
-    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_command_line(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "image.png"), make_image())
-    out = tmp_path / "features.png"
-    blocks = ["--blocks", "0.0", "1.-1"]
-    done = run(tmp_path / "image.png", DIGITS, DIGITS, "--titles", "A", "B", "--out", out, *blocks)
-    assert done.returncode == 0, done.stderr
-    assert "A: no checkpoint is given, its weights are random" in done.stderr
-    assert "2 models, maps after 2 blocks" in done.stdout
-    assert min(cv2.imread(str(out)).shape[:2]) > 200
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["absent.png", DIGITS, "--out", "x.png"], "image absent.png does not exist"),
-        (["image.png", DIGITS, "--out", "x.jpg"], "the picture is a PNG"),
-        (["image.png", DIGITS, "--out", "x.png", "--size", "16"], "--size"),
-        (["image.png", DIGITS, "--out", "x.png", "--titles", "a", "b"], "--titles names 2"),
-        (["image.png", f"{DIGITS}:absent.pth", "--out", "x.png"], "absent.pth does not exist"),
-        (["image.png", "absent.py", "--out", "x.png"], "config absent.py does not exist"),
-        (["image.png", DIGITS, "--out", "x.png", "--blocks", "4.0"], "has stages 0 to 3"),
-        (["image.png", DIGITS, "--out", "x.png", "--blocks", "0.2"], "has blocks 0 to 1"),
-    ],
-)
-def test_what_is_wrong_is_said_at_once(arguments: list, words: str, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "image.png"), make_image())
-    places = {"image.png": tmp_path / "image.png", "x.png": tmp_path / "x.png"}
-    done = run(*(places.get(argument, argument) for argument in arguments))
-    assert done.returncode != 0
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "x.png").exists()

@@ -1,0 +1,57 @@
+"""The models whose predictions and maps are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+
+from mmscalablevit.hooks.matching import MatchingCheckpointHook
+
+
+def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, Any]]:
+    """Build a model in evaluation mode, with the checkpoint's weights or random ones.
+
+    Args:
+        cfg: The config; its scope becomes the default one.
+        checkpoint: File of the weights.
+
+    Returns:
+        The model, and what the checkpoint says of the data set that it was trained on: its
+        `classes` and their `palette`, or nothing.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is another model's.
+    """
+    MMLogger.get_instance("visualize", log_level="WARNING")
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    if cfg.model.get("backbone"):
+        cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
+    if "data_preprocessor" in cfg:  # where MMPretrain's configs have it
+        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    model.init_weights()
+    meta: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        content = load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
+        MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+        meta = content.get("meta", {}).get("dataset_meta") or {}
+    return model.to(get_device()), meta
+
+
+def compute_maps(model: Any, image: np.ndarray) -> None:
+    """Run a model's backbone on an image (H, W, 3) in BGR, for the hooks on its modules."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    with torch.no_grad():
+        batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
+        model.backbone(batch["inputs"])

@@ -1,0 +1,176 @@
+"""What a model predicts on images of its test set or of the user's (the paper's Figure 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from matplotlib.patches import Patch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
+from torch import inference_mode
+
+from mmscalablevit.errors import UsageError
+from mmscalablevit.evaluation.selection import innermost_datasets, type_name
+from mmscalablevit.hooks import pictures
+from mmscalablevit.visualization import figures
+from mmscalablevit.visualization.models import load_model
+
+FEW_CLASSES = 20  # whose colours all fit below a picture
+SCORE_THR = 0.5  # boxes with a lower score are not drawn
+_MANY = 12  # images of which a classifier's are drawn small
+
+
+def check_images(files: Sequence[Path]) -> None:
+    """Check that files are images, before a model is built.
+
+    Raises:
+        UsageError: One does not exist, or cannot be read.
+    """
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"image {file} does not exist, or is no file")
+        if mmcv.imread(str(file)) is None:
+            raise UsageError(f"{file} is no image that OpenCV can read")
+
+
+def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None, seed: int) -> str:
+    """Draw predictions on random images of the test set beside the truth.
+
+    Args:
+        cfg: The config.
+        checkpoint: File of the weights.
+        file: The PNG to write.
+        count: How many images, fewer if the set has fewer; by default 40, 6 for dense tasks.
+        seed: Of the choice of images.
+
+    Returns:
+        What the picture shows, in a sentence.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is another model's.
+    """
+    model, meta = load_model(cfg, checkpoint)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    count = count or (40 if cfg.get("default_scope") == "mmpretrain" else 6)
+    indices = choose_samples(len(dataset), count, seed)
+    samples = predict(model, (dataset[index] for index in indices))
+    if pictures.is_classified(samples[0]):
+        heading = f"{len(samples)} random test images, predicted label and score"
+    else:
+        heading = f"{len(samples)} random test images: truth on the left, prediction on the right"
+    return save_grid(samples, {**meta, **dataset.metainfo}, heading, file)
+
+
+def draw_images(cfg: Config, checkpoint: str, files: Sequence[Path], file: Path) -> str:
+    """Draw what a model predicts on image files, beside the images; no data set is read.
+
+    Args:
+        cfg: The config.
+        checkpoint: File of the weights.
+        files: The images.
+        file: The PNG to write.
+
+    Returns:
+        What the picture shows, in a sentence.
+
+    Raises:
+        UsageError: The config has no data set to test on, and so no pipeline.
+        CheckpointError: The checkpoint cannot be read, or is another model's.
+    """
+    if not cfg.get("test_dataloader"):
+        raise UsageError(f"{cfg.filename} has no test_dataloader, whose pipeline reads images")
+    dataset = innermost_datasets(cfg.test_dataloader.dataset)[0]
+    model, meta = load_model(cfg, checkpoint)
+    # only its classes and their colours are asked for
+    meta = {**meta, **DATASETS.build({**dataset, "lazy_init": True}).metainfo}
+    steps = Compose([step for step in dataset.pipeline if "Annotations" not in type_name(step)])
+    data = ({"img_path": str(image), "img_id": number} for number, image in enumerate(files))
+    samples = predict(model, map(steps, data))
+    if pictures.is_classified(samples[0]):
+        heading = f"{len(files)} image(s), predicted label and score"
+    else:
+        heading = f"{len(files)} image(s), and predictions to the right of each"
+    return save_grid(samples, meta, heading, file)
+
+
+def choose_samples(length: int, count: int, seed: int) -> list[int]:
+    """Draw indices without repetition, in ascending order."""
+    random = np.random.RandomState(seed)
+    return sorted(random.permutation(length)[:count].tolist())
+
+
+def predict(model: Any, data: Iterable[dict]) -> list[BaseDataElement]:
+    """Run a model on what its pipeline made of images, one at a time.
+
+    Returns:
+        Data samples with the predictions and, where it was loaded, the truth.
+    """
+    with inference_mode():
+        return [sample for item in data for sample in model.test_step(pseudo_collate([item]))]
+
+
+def colour_legend(samples: Sequence[Any], meta: Mapping[str, Any]) -> list[int]:
+    """List the classes whose colours are explained: all if they are few, else those to be seen.
+
+    Args:
+        samples: Data samples with label maps.
+        meta: `classes` of the data set.
+    """
+    seen = np.arange(len(meta.get("classes") or ()))
+    if not 0 < len(seen) <= FEW_CLASSES:
+        maps = [pictures.label_map(sample, kind) for sample in samples for kind in ("gt", "pred")]
+        seen = np.concatenate([np.unique(each) for each in maps if each is not None])
+    return pictures.painted_labels(seen, meta)
+
+
+def save_grid(
+    samples: Sequence[BaseDataElement], meta: Mapping[str, Any], heading: str, file: Path
+) -> str:
+    """Draw samples on one page: classified images with their labels, others beside the truth.
+
+    Args:
+        samples: The framework's data samples, with predictions.
+        meta: `classes` and `palette` of the data set.
+        heading: Title of the page.
+        file: The PNG to write; its folder is made.
+
+    Returns:
+        The title, with the number of right labels where the truth is known.
+    """
+    classified = pictures.is_classified(samples[0])
+    kinds = ("pred",) if classified else ("gt", "pred")
+    places = len(samples) * len(kinds)
+    columns, inches = (8, 1.5) if classified and places > _MANY else (min(4, places), 2.5)
+    first = pictures.read_image(samples[0])
+    figure, grid = figures.make_grid(math.ceil(places / columns), columns, inches, first)
+    cells, right = iter(grid.flat), 0
+    for sample in samples:
+        image, name = pictures.read_image(sample), Path(str(sample.img_path)).stem
+        for kind in kinds:
+            axes = next(cells)
+            pictures.draw_sample(axes, image, sample, kind, meta, SCORE_THR, names=False)
+            if classified:
+                title, good = pictures.describe_labels(sample, meta)
+                right += good
+                axes.set_title(title, fontsize=8, color="black" if good else "crimson", pad=3)
+            else:
+                title = {"gt": f"{name}: truth", "pred": f"{name}: prediction"}[kind]
+                axes.set_title(title, fontsize=8, pad=3)
+    if classified and "gt_label" in samples[0]:
+        heading += f": {right} right"
+    figure.suptitle(heading, fontsize=10)
+    if pictures.label_map(samples[0], "pred") is not None:
+        handles = [
+            Patch(color=pictures.colour(meta, label), label=pictures.class_name(meta, label))
+            for label in colour_legend(samples, meta)
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=10, frameon=False)
+    figures.save(figure, file)
+    return heading
