@@ -9,11 +9,10 @@ from mmengine.logging import print_log
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.evaluation.selection import (
-    NAMES_ARGUMENT,
     available_metrics,
     innermost_datasets,
     list_evaluators,
-    type_name,
+    names_argument,
 )
 
 # What each framework wraps the model in, where the config does not say.
@@ -73,7 +72,7 @@ def _test_boxes_only(cfg: Config) -> None:
         raise UsageError("--tta: MMDetection cannot merge the masks of this model")
     kept = []
     for evaluator in list_evaluators(cfg):
-        argument = NAMES_ARGUMENT.get(type_name(evaluator))
+        argument = names_argument(cfg, evaluator)
         if argument:
             names = evaluator.get(argument, "bbox")
             names = [names] if isinstance(names, str) else list(names)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from mmscalablevit.errors import UsageError
-from mmscalablevit.evaluation.selection import list_evaluators, type_name
+from mmscalablevit.evaluation.selection import innermost_datasets, list_evaluators, type_name
 from mmscalablevit.files import ensure_writable, write_json
 
 # The format of each framework's results: the suffix of --out, none for a directory.
 TASK_SUFFIXES = {"mmpretrain": ".json", "mmdet": ".json", "mmseg": ""}
+
+# Evaluators that need no labels, since they write what was predicted and compute nothing.
+_WRITERS = ("ClassificationResults", "DumpResults", "DumpDetResults")
 
 
 @METRICS.register_module()
@@ -89,10 +93,8 @@ def add_output(cfg: Config, out: str) -> list[str]:
         raise UsageError(f"--out {out}: the results of this task go to {forms}a .pkl file")
     ensure_writable(Path(out).parent if wanted else out)
     if scope == "mmpretrain":
-        cfg.test_evaluator = [
-            *list_evaluators(cfg),
-            {"type": "ClassificationResults", "out_file": out},
-        ]
+        writer = {"type": "ClassificationResults", "out_file": out}
+        cfg.test_evaluator = [*list_evaluators(cfg), writer]
         return [out]
     if scope == "mmseg":
         _set(cfg, out, ("IoUMetric", "CityscapesMetric"), "output_dir", out)
@@ -114,3 +116,66 @@ def _set(cfg: Config, out: str, kinds: tuple[str, ...], argument: str, value: st
         f"--out {out}: none of the test's evaluators writes this format ({' or '.join(kinds)} "
         "does); choose one with --eval, or a .pkl file"
     )
+
+
+def leave_out_metrics(cfg: Config, pictures: bool = False) -> None:
+    """Leave out of a test what needs labels, if its data have none; predictions are written.
+
+    To be called after :func:`add_output`.
+
+    Args:
+        cfg: The config, changed in place.
+        pictures: Pictures of the predictions are wanted, if nothing else is.
+
+    Raises:
+        UsageError: The data have no labels, and there is nothing to write.
+    """
+    dataset_cfgs = innermost_datasets(cfg.test_dataloader.dataset)
+    reasons = [_missing_labels(cfg.get("default_scope"), dataset) for dataset in dataset_cfgs]
+    if not any(reasons):
+        return
+    reason = next(filter(None, reasons))
+    writers = []
+    for evaluator in list_evaluators(cfg):
+        if evaluator.get("outfile_prefix") or evaluator.get("output_dir"):
+            evaluator.format_only = True
+            if type_name(evaluator) == "CityscapesMetric":
+                evaluator.keep_results = True  # which it insists on
+            writers.append(evaluator)
+        elif type_name(evaluator) in _WRITERS:
+            writers.append(evaluator)
+    if not writers and not pictures:
+        raise UsageError(
+            f"the test data have no labels ({reason}): no metric can be computed\n"
+            "  --out writes the predictions, --show-dir draws them"
+        )
+    cfg.test_evaluator = writers
+    for dataset in dataset_cfgs:
+        if cfg.get("default_scope") == "mmseg":  # it cannot load what is not there
+            dataset.pipeline = [step for step in dataset.pipeline if not _loads_labels(step)]
+    print_log(f"the test data have no labels ({reason}): metrics are left out", logger="current")
+
+
+def _missing_labels(scope: str | None, dataset: ConfigDict) -> str | None:
+    """Say by what a data set has no labels; None if it has some, or does not tell."""
+    if scope == "mmpretrain":
+        if not dataset.get("with_label", True):
+            return "with_label=False"
+        is_test_set = type_name(dataset) == "ImageNet" and dataset.get("split") == "test"
+        return "ImageNet's test set" if is_test_set else None
+    if scope == "mmseg":
+        prefixes = dataset.get("data_prefix") or {}
+        if prefixes.get("img_path") and not prefixes.get("seg_map_path"):
+            return "data_prefix has no seg_map_path"
+        loads = any(_loads_labels(step) for step in dataset.pipeline)
+        return None if loads else "the pipeline has no LoadAnnotations"
+    file = Path(dataset.get("data_root") or "", str(dataset.get("ann_file") or ""))
+    if scope != "mmdet" or file.suffix != ".json" or not file.is_file():
+        return None
+    # Parsing a large file takes seconds, looking for the beginning of its list does not.
+    found = re.search(rb'"annotations"\s*:\s*\[\s*[^\s\]]', file.read_bytes())
+    return None if found else f"{file} has no annotations"
+
+
+def _loads_labels(step: Mapping[str, Any]) -> bool:
+    return "Annotation" in type_name(dict(step))

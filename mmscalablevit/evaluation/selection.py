@@ -9,23 +9,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import METRICS
 
 from mmscalablevit.errors import UsageError
 
-# Each name with the evaluators that compute it. The first is built where the config has none.
-EVALUATORS: dict[str, tuple[str, ...]] = {
-    "accuracy": ("Accuracy",),
-    "bbox": ("CocoMetric", "LVISMetric"),
-    "segm": ("CocoMetric", "LVISMetric"),
-    "proposal": ("CocoMetric", "LVISMetric"),
-    "PQ": ("CocoPanopticMetric", "PanopticQuality"),
-    "mIoU": ("IoUMetric",),
-    "mDice": ("IoUMetric",),
-    "mFscore": ("IoUMetric",),
-}
+_INSTANCES = ("bbox", "segm", "proposal", "proposal_fast")
+_AREAS = ("mIoU", "mDice", "mFscore")
+_COUNTS = ("precision", "recall", "f1-score", "support")
+_DEPTHS = ("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 
-# The argument by which an evaluator takes the names; the others compute one thing only.
-NAMES_ARGUMENT = {"CocoMetric": "metric", "LVISMetric": "metric", "IoUMetric": "iou_metrics"}
+# The argument by which an evaluator is told what to compute, None where it computes one thing, and
+# what it computes. Evaluators derived from these take the same; any other goes by its own name.
+EVALUATORS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "Accuracy": (None, ("accuracy",)),
+    "SingleLabelMetric": ("items", _COUNTS),
+    "MultiLabelMetric": ("items", _COUNTS),
+    "AveragePrecision": (None, ("mAP",)),
+    "CocoMetric": ("metric", _INSTANCES),
+    "CocoPanopticMetric": (None, ("PQ",)),
+    "PanopticQuality": (None, ("PQ",)),
+    "VOCMetric": ("metric", ("mAP", "recall")),
+    "OpenImagesMetric": (None, ("mAP",)),
+    "CrowdHumanMetric": ("metric", ("AP", "MR", "JI")),
+    "CityScapesMetric": (None, ("cityscapes",)),  # MMDetection's
+    "SemSegMetric": ("iou_metrics", _AREAS),
+    "IoUMetric": ("iou_metrics", _AREAS),
+    "CityscapesMetric": (None, ("cityscapes",)),  # MMSegmentation's
+    "DepthMetric": ("depth_metrics", _DEPTHS),
+}
+_TAKES_ONE_NAME = "VOCMetric"
 
 
 def type_name(cfg: dict) -> str:
@@ -64,25 +76,105 @@ def innermost_datasets(dataset: ConfigDict) -> list[ConfigDict]:
     return [inner for _, inner in placed_datasets(dataset, "")]
 
 
+def names_argument(cfg: Config, evaluator: ConfigDict) -> str | None:
+    """Return the argument by which an evaluator of a config is told what to compute, if any."""
+    return EVALUATORS.get(_known_kind(cfg, evaluator), (None, ()))[0]
+
+
 def available_metrics(cfg: Config) -> list[str]:
-    """List the names that the config's task has."""
+    """List the names that a config has: of its evaluators, and those that its task adds."""
+    task = {} if _lacks_coco_annotations(cfg) else _task_metrics(cfg)
+    return list(dict.fromkeys([*_own_metrics(cfg), *task]))
+
+
+def select_metrics(cfg: Config, names: Iterable[str]) -> list[ConfigDict]:
+    """Build the test evaluators that compute just the named metrics.
+
+    An evaluator of the config that computes one is taken over with its settings (the top-k of
+    ``Accuracy``, the annotation file of ``CocoMetric``); otherwise it is built from the test
+    data set.
+
+    Args:
+        cfg: The whole config; it is not changed.
+        names: Metrics, in any case of letters.
+
+    Returns:
+        Entries for ``cfg.test_evaluator``.
+
+    Raises:
+        UsageError: The config does not have such a metric.
+    """
+    own, task = _own_metrics(cfg), _task_metrics(cfg)
+    wanted = dict.fromkeys(_canonical(cfg, name, [*own, *task]) for name in names)
+    groups: dict[int | str, list[str]] = {}  # by the evaluator's place, or its kind if it is new
+    for name in wanted:
+        groups.setdefault(own[name] if name in own else task[name], []).append(name)
+    selected: list[ConfigDict] = []
+    for place, group in groups.items():
+        if isinstance(place, int):
+            evaluator = copy.deepcopy(list_evaluators(cfg)[place])
+        else:
+            evaluator = _build(cfg, place, group)
+        argument = names_argument(cfg, evaluator)
+        if argument and _known_kind(cfg, evaluator) == _TAKES_ONE_NAME:
+            selected += [ConfigDict({**evaluator, argument: name}) for name in group]
+            continue
+        if argument:
+            evaluator[argument] = group
+        selected.append(evaluator)
+    return selected
+
+
+def _known_kind(cfg: Config, evaluator: ConfigDict) -> str:
+    """Return the name under which :data:`EVALUATORS` has an evaluator or what it is derived from.
+
+    It is the evaluator's own if they have none.
+    """
+    kind, name = evaluator.get("type"), type_name(evaluator)
+    if isinstance(kind, str) and name not in EVALUATORS:
+        scope = evaluator.get("_scope_") or cfg.get("default_scope")
+        with METRICS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    ancestors = [] if kind is None or isinstance(kind, str) else [c.__name__ for c in kind.__mro__]
+    return next((known for known in (name, *ancestors) if known in EVALUATORS), name)
+
+
+def _own_metrics(cfg: Config) -> dict[str, int]:
+    """Find the place of the first evaluator of the config that computes a metric, by its name."""
+    gives = None if cfg.get("default_scope") != "mmdet" else _instance_metrics(cfg)
+    found: dict[str, int] = {}
+    for place, evaluator in enumerate(list_evaluators(cfg)):
+        kind = _known_kind(cfg, evaluator)
+        for name in EVALUATORS.get(kind, (None, (kind,)))[1]:
+            if gives is None or name in gives or name not in _INSTANCES:
+                found.setdefault(name, place)
+    return found
+
+
+def _task_metrics(cfg: Config) -> dict[str, str]:
+    """Name the evaluator of each metric of a config's task, whether the config has it or not."""
     scope, model = cfg.get("default_scope"), cfg.model
-    kind = type_name(model)
     if scope == "mmpretrain":
         head = type_name(model.get("head") or {})
-        single_label = "MultiLabel" not in head and "MultiTask" not in head
-        return ["accuracy"] if kind.endswith("Classifier") and single_label else []
+        several = "MultiLabel" in head or "MultiTask" in head
+        is_classifier = type_name(model).endswith("Classifier") and not several
+        return {"accuracy": "Accuracy"} if is_classifier else {}
     if scope == "mmseg":
-        return ["mIoU", "mDice", "mFscore"]
+        return dict.fromkeys(_AREAS, "IoUMetric")
     if scope != "mmdet":
+        return {}
+    panoptic = {"PQ": "CocoPanopticMetric"} if "panoptic_fusion_head" in model else {}
+    return {**panoptic, **dict.fromkeys(_instance_metrics(cfg), "CocoMetric")}
+
+
+def _instance_metrics(cfg: Config) -> list[str]:
+    """List the metrics of single instances that a detector's output allows."""
+    model = cfg.model
+    if type_name(model) == "RPN":
+        return ["proposal", "proposal_fast"]
+    if "panoptic_fusion_head" in model and not _gives_instances(cfg):
         return []
-    if kind == "RPN":
-        return ["proposal"]
-    instances = ["bbox", "segm", "proposal"] if _has_masks(model) else ["bbox", "proposal"]
-    if "panoptic_fusion_head" not in model:
-        return instances
-    # A panoptic model gives boxes and masks only where it is told to.
-    return ["PQ", *instances] if _gives_instances(cfg) else ["PQ"]
+    return [name for name in _INSTANCES if name != "segm" or _has_masks(model)]
 
 
 def _has_masks(model: ConfigDict) -> bool:
@@ -96,48 +188,19 @@ def _has_masks(model: ConfigDict) -> bool:
 
 
 def _gives_instances(cfg: Config) -> bool:
-    """Tell whether a panoptic model also gives single instances."""
+    """Tell whether a panoptic model, which does so where it is told to, gives single instances."""
     listed = any(type_name(evaluator) == "CocoMetric" for evaluator in list_evaluators(cfg))
     return listed or bool((cfg.model.get("test_cfg") or {}).get("instance_on", False))
 
 
-def select_metrics(cfg: Config, names: Iterable[str]) -> list[ConfigDict]:
-    """Build the test evaluators that compute just the named metrics.
-
-    An evaluator of the right kind in the config is taken over with its settings (the top-k of
-    ``Accuracy``, the annotation file of ``CocoMetric``); otherwise it is built from the test
-    data set.
-
-    Args:
-        cfg: The whole config; it is not changed.
-        names: Metrics, in any case of letters.
-
-    Returns:
-        Entries for ``cfg.test_evaluator``.
-
-    Raises:
-        UsageError: The config's task does not have such a metric.
-    """
-    available = available_metrics(cfg)
-    wanted = [_canonical(name, available) for name in names]
-    selected: list[ConfigDict] = []
-    for kinds in dict.fromkeys(EVALUATORS[name] for name in wanted):
-        evaluator = _find(cfg, kinds) or _build(cfg, kinds[0], wanted)
-        argument = NAMES_ARGUMENT.get(type_name(evaluator))
-        if argument:
-            of_this_kind = [name for name in wanted if EVALUATORS[name] == kinds]
-            evaluator[argument] = list(dict.fromkeys(of_this_kind))
-        selected.append(evaluator)
-    return selected
-
-
-def _canonical(name: str, available: list[str]) -> str:
-    """Return a name as it is spelt in :data:`EVALUATORS`."""
-    spelling = {known.lower(): known for known in EVALUATORS}
+def _canonical(cfg: Config, name: str, possible: list[str]) -> str:
+    """Return a name as it is spelt in a config's metrics."""
+    everywhere = [known for _, names in EVALUATORS.values() for known in names]
+    spelling = {known.lower(): known for known in (*everywhere, *possible)}
     known = spelling.get(name.lower())
-    if known in available:
+    if known in possible:
         return known
-    has = ", ".join(available) or "none of the metrics that --eval knows"
+    has = ", ".join(available_metrics(cfg)) or "none of the metrics that --eval knows"
     if known:
         raise UsageError(f"--eval {name}: the model of this config has no {known}; it has: {has}")
     near = difflib.get_close_matches(name.lower(), spelling, n=1)
@@ -145,27 +208,28 @@ def _canonical(name: str, available: list[str]) -> str:
     raise UsageError(f"--eval {name}: unknown metric{hint}; this config has: {has}")
 
 
-def _find(cfg: Config, kinds: tuple[str, ...]) -> ConfigDict | None:
-    """Copy the config's first evaluator of one of the kinds."""
-    for evaluator in list_evaluators(cfg):
-        if type_name(evaluator) in kinds:
-            return copy.deepcopy(evaluator)
-    return None
+def _lacks_coco_annotations(cfg: Config) -> bool:
+    """Tell whether a config tests a detector on data without annotations in COCO's format."""
+    if cfg.get("default_scope") != "mmdet":
+        return False
+    dataset = innermost_datasets(cfg.test_dataloader.dataset)[0]
+    return not str(dataset.get("ann_file") or "").endswith(".json")
 
 
-def _build(cfg: Config, kind: str, wanted: list[str]) -> ConfigDict:
+def _build(cfg: Config, kind: str, names: Sequence[str]) -> ConfigDict:
     """Build an evaluator that the config does not have, from its test data set."""
     if kind in ("Accuracy", "IoUMetric"):
         return ConfigDict(type=kind)
     dataset = innermost_datasets(cfg.test_dataloader.dataset)[0]
-    ann_file = str(dataset.get("ann_file") or "")
-    if not ann_file.endswith(".json"):
+    if _lacks_coco_annotations(cfg):
+        has = ", ".join(available_metrics(cfg))
         raise UsageError(
-            f"--eval {' '.join(wanted)}: the test data set ({type_name(dataset)}) has no "
-            f"annotations in COCO's format; add a {kind} with its ann_file to test_evaluator"
+            f"--eval {' '.join(names)}: the test data set ({type_name(dataset)}) has no annotations"
+            f" in COCO's format; add a {kind} with its ann_file to test_evaluator, or choose from"
+            f" what this config has: {has}"
         )
     root = dataset.get("data_root") or ""
-    evaluator: dict[str, Any] = {"type": kind, "ann_file": os.path.join(root, ann_file)}
+    evaluator: dict[str, Any] = {"type": kind, "ann_file": os.path.join(root, dataset.ann_file)}
     if kind == "CocoPanopticMetric":
         evaluator["seg_prefix"] = os.path.join(root, dataset.data_prefix.seg)
     return ConfigDict(evaluator)

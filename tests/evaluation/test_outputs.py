@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
-from mmscalablevit.cli.tta import enable_tta, flip_pipeline
 from mmscalablevit.errors import UsageError
-from mmscalablevit.evaluation.outputs import ClassificationResults, add_output
+from mmscalablevit.evaluation.outputs import (
+    ClassificationResults,
+    add_output,
+    leave_out_metrics,
+)
 from mmscalablevit.files import write_json
-from mmscalablevit.hooks.matching import MatchingCheckpointHook
+from tests import tiny_projects
 
 EVALUATORS = {
     "mmpretrain": {"type": "Accuracy"},
@@ -106,63 +111,94 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-class _Run:
-    """What the checkpoint hook sees of a runner."""
-
-    def __init__(self, model) -> None:
-        self.model = model
-
-
-def test_a_checkpoint_of_another_model_is_told():
-    model = torch.nn.Sequential()
-    model.backbone, model.head = torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)
-    hook, good = MatchingCheckpointHook(), dict(model.state_dict())
-    hook.after_load_checkpoint(_Run(model), {"state_dict": good})
-    extra = {**good, "auxiliary.weight": torch.ones(1)}
-    hook.after_load_checkpoint(_Run(model), {"state_dict": extra})
-    without_count = {k: v for k, v in good.items() if k != "head.num_batches_tracked"}
-    hook.after_load_checkpoint(_Run(model), {"state_dict": without_count})
-    cases = {
-        "backbone.bias is missing": {k: v for k, v in good.items() if k != "backbone.bias"},
-        r"backbone.weight has shape \(9, 2\), the model needs \(3, 2\)": {
-            **good,
-            "backbone.weight": torch.ones(9, 2),
-        },
-        "backbone.more is not in the model": {**good, "backbone.more": torch.ones(1)},
-    }
-    for message, state in cases.items():
-        with pytest.raises(RuntimeError, match=message):
-            hook.after_load_checkpoint(_Run(model), {"state_dict": state})
-
-
-@pytest.mark.parametrize("scope", ["mmpretrain", "mmseg"])
-def test_the_default_augmentation_is_a_flip(scope):
+def unlabelled(scope: str, home: Path) -> Config:
+    """A config whose test data have images only."""
     cfg = make_config(scope)
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    expected = flip_pipeline(pipeline)
-    enable_tta(cfg)
-    assert cfg.model.module.type == "M" and cfg.model.type.endswith(("ScoreTTA", "SegTTAModel"))
-    assert cfg.test_dataloader.dataset.pipeline == expected
-    assert [step["type"] for step in expected] == ["LoadImageFromFile", "TestTimeAug"]
-    flips, (pack,) = expected[1]["transforms"]
-    assert [flip["prob"] for flip in flips] == [0.0, 1.0]  # the truth comes from the first
-    assert pack["meta_keys"] == ("img_path", "flip", "flip_direction")
+    dataset = cfg.test_dataloader.dataset
+    if scope == "mmpretrain":
+        dataset.with_label = False
+    elif scope == "mmseg":
+        dataset.data_prefix = {"img_path": "images"}
+        dataset.pipeline.insert(1, {"type": "mmseg.LoadAnnotations"})
+    else:
+        content = {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1}]}
+        write_json(home / "images.json", content)
+        dataset.update(data_root=str(home), ann_file="images.json")
+    return cfg
 
 
-def test_the_configs_own_augmentation_goes_first():
-    cfg = make_config("mmseg")
-    cfg.tta_model = {"type": "Own"}
-    cfg.tta_pipeline = [{"type": "Steps"}]
-    enable_tta(cfg)
-    assert cfg.model.type == "Own" and cfg.test_dataloader.dataset.pipeline == [{"type": "Steps"}]
+@pytest.mark.parametrize(
+    ("scope", "name", "kept"),
+    [
+        ("mmpretrain", "r.json", ("ClassificationResults", None)),
+        ("mmdet", "r.json", ("CocoMetric", True)),
+        ("mmseg", "labels", ("IoUMetric", True)),
+        ("mmpretrain", "r.pkl", ("DumpResults", None)),
+        ("mmdet", "r.pkl", ("DumpDetResults", None)),
+        ("mmseg", "r.pkl", ("DumpResults", None)),
+    ],
+)
+def test_without_labels_what_writes_is_kept_and_computes_nothing(tmp_path, scope, name, kept):
+    cfg = unlabelled(scope, tmp_path)
+    add_output(cfg, str(tmp_path / name))
+    leave_out_metrics(cfg)
+    (evaluator,) = cfg.test_evaluator
+    assert (evaluator["type"], evaluator.get("format_only")) == kept
+    steps = [step["type"] for step in cfg.test_dataloader.dataset.pipeline]
+    assert len(steps) == 2 and "mmseg.LoadAnnotations" not in steps
 
 
-def test_a_detectors_augmentation_leaves_masks_out():
-    cfg = make_config("mmdet")
-    enable_tta(cfg)
-    assert cfg.test_evaluator == [{"type": "CocoMetric", "metric": ["bbox"]}]
-    assert "mask_head" not in cfg.model.module.roi_head
-    cfg = make_config("mmdet")
-    cfg.test_evaluator.metric = "segm"
-    with pytest.raises(UsageError, match="use --eval bbox"):
-        enable_tta(cfg)
+@pytest.mark.parametrize("scope", EVALUATORS)
+def test_without_labels_there_must_be_something_to_write(tmp_path, scope):
+    with pytest.raises(UsageError, match=r"have no labels[^\n]*\n  --out writes the"):
+        leave_out_metrics(unlabelled(scope, tmp_path))
+    cfg = unlabelled(scope, tmp_path)
+    leave_out_metrics(cfg, pictures=True)
+    assert cfg.test_evaluator == []
+
+
+def test_data_with_labels_are_evaluated(tmp_path):
+    cfg = unlabelled("mmdet", tmp_path)
+    labelled = {"images": [], "annotations": [{"id": 1}]}
+    write_json(tmp_path / "images.json", labelled)
+    leave_out_metrics(cfg)
+    assert cfg.test_evaluator == EVALUATORS["mmdet"]
+    write_json(tmp_path / "images.json", {"images": [{"annotations": []}]})  # a key of an image
+    with pytest.raises(UsageError, match=r"images\.json has no annotations"):
+        leave_out_metrics(cfg)
+    cfg = make_config("mmpretrain")
+    cfg.test_dataloader.dataset.update(type="ImageNet", split="val")
+    leave_out_metrics(cfg)
+    cfg.test_dataloader.dataset.split = "test"
+    with pytest.raises(UsageError, match="ImageNet's test set"):
+        leave_out_metrics(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_predictions_of_unlabelled_images_are_written(tmp_path, monkeypatch, task):
+    monkeypatch.chdir(tmp_path)
+    tiny_projects.write(tmp_path)
+    cfg = Config.fromfile(f"{task}.py")
+    dataset, name, count = cfg.test_dataloader.dataset, "out.json", 2
+    if task == "classification":
+        dataset.with_label, count = False, 3
+    elif task == "segmentation":
+        dataset.data_prefix.pop("seg_map_path")
+        name = "labels"
+    else:
+        path = tmp_path / dataset.data_root / dataset.ann_file
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "annotations": []}))
+        cfg.model.test_cfg.score_thr = 0.0
+    add_output(cfg, name)
+    leave_out_metrics(cfg)
+    cfg.load_from, cfg.work_dir = str(tiny_projects.save_checkpoint(f"{task}.py", "m.pth")), "work"
+    cfg.experiment_name = cfg.visualizer.name = f"unlabelled-{task}"
+    assert Runner.from_cfg(cfg).test() == {}
+    if task == "segmentation":
+        assert len(list(Path(name).glob("*.png"))) == count
+    else:
+        written = json.loads(Path("out.bbox.json" if task == "detection" else name).read_text())
+        images = {entry.get("file") or entry["image_id"] for entry in written}
+        assert len(images) == count

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import METRICS, DefaultScope
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.evaluation.selection import (
+    EVALUATORS,
     available_metrics,
     innermost_datasets,
     list_evaluators,
@@ -36,29 +38,57 @@ RPN = "mmdet::rpn/rpn_r50_fpn_1x_coco.py"
 PANOPTIC_FPN = "mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py"
 MASK2FORMER = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py"
 LVIS = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
+CITYSCAPES = "mmdet::cityscapes/mask-rcnn_r50_fpn_1x_cityscapes.py"
+CROWDHUMAN = "mmdet::crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman.py"
+OPENIMAGES = "mmdet::openimages/retinanet_r50_fpn_32xb2-1x_openimages.py"
 VOC = "mmdet::pascal_voc/retinanet_r50_fpn_1x_voc0712.py"
 UPERNET = "mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py"
+
+BOXES, MASKS = "bbox proposal proposal_fast", "bbox segm proposal proposal_fast"
 
 
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
         (RESNET, "accuracy"),
-        (MULTILABEL, ""),
-        (RETINANET, "bbox proposal"),
-        (MASK_RCNN, "bbox segm proposal"),
-        (CASCADE, "bbox segm proposal"),
-        (RTMDET_INS, "bbox segm proposal"),
-        (SOLO, "bbox segm proposal"),
-        (RPN, "proposal"),
+        (MULTILABEL, "precision recall f1-score support mAP"),
+        (RETINANET, BOXES),
+        (MASK_RCNN, MASKS),
+        (CASCADE, MASKS),
+        (RTMDET_INS, MASKS),
+        (SOLO, MASKS),
+        (RPN, "proposal proposal_fast"),
         (PANOPTIC_FPN, "PQ"),
-        (MASK2FORMER, "PQ bbox segm proposal"),
-        (LVIS, "bbox segm proposal"),
+        (MASK2FORMER, f"PQ {MASKS}"),
+        (LVIS, MASKS),
+        (CITYSCAPES, f"{MASKS} cityscapes"),
+        (CROWDHUMAN, "AP MR JI"),
+        (OPENIMAGES, "mAP"),
+        (VOC, "mAP recall"),
         (UPERNET, "mIoU mDice mFscore"),
     ],
 )
-def test_each_task_has_its_metrics(config, expected):
-    assert available_metrics(framework_config(config)) == expected.split()
+def test_each_config_has_the_metrics_of_its_evaluators_and_its_task(config, expected):
+    cfg = framework_config(config)
+    before = copy.deepcopy(cfg._cfg_dict)
+    assert available_metrics(cfg) == expected.split()
+    for name in expected.split():
+        (evaluator,) = select_metrics(cfg, [name.upper()])
+        evaluator.type = "changed"
+    assert cfg._cfg_dict == before
+
+
+def test_the_names_are_those_that_the_evaluators_take():
+    for kind in ("SingleLabelMetric", "MultiLabelMetric", "CocoMetric", "VOCMetric"):
+        argument, names = EVALUATORS[kind]
+        with DefaultScope.overwrite_default_scope("mmpretrain" if "Label" in kind else "mmdet"):
+            for name in names:
+                METRICS.build({"type": kind, argument: [name]})
+            with pytest.raises((AssertionError, KeyError)):
+                METRICS.build({"type": kind, argument: ["x"]})
+    assert (
+        EVALUATORS["DepthMetric"][1] == pytest.importorskip("mmseg.evaluation").DepthMetric.METRICS
+    )
 
 
 def test_the_configs_evaluator_keeps_its_settings():
@@ -77,22 +107,27 @@ def test_metrics_of_one_kind_share_an_evaluator_in_the_order_asked_for():
     (evaluator,) = select_metrics(framework_config(UPERNET), ["mfscore", "MIOU", "mDice"])
     assert evaluator.type == "IoUMetric"
     assert evaluator.iou_metrics == ["mFscore", "mIoU", "mDice"]
+    (evaluator,) = select_metrics(framework_config(LVIS), ["bbox"])
+    assert evaluator.type == "LVISMetric" and evaluator.metric == ["bbox"]
 
 
 def test_metrics_of_two_kinds_give_two_evaluators():
     evaluators = select_metrics(framework_config(MASK2FORMER), ["pq", "bbox"])
     assert [evaluator.type for evaluator in evaluators] == ["CocoPanopticMetric", "CocoMetric"]
     assert evaluators[1].metric == ["bbox"]
-
-
-def test_lvis_keeps_its_own_evaluator():
-    (evaluator,) = select_metrics(framework_config(LVIS), ["bbox"])
-    assert evaluator.type == "LVISMetric" and evaluator.metric == ["bbox"]
+    counts, precision = select_metrics(framework_config(MULTILABEL), ["recall", "map", "support"])
+    assert counts.type == "VOCMultiLabelMetric" and counts["items"] == ["recall", "support"]
+    assert precision.type == "VOCAveragePrecision"
+    # which takes one name only
+    evaluators = select_metrics(framework_config(VOC), ["recall", "mAP"])
+    voc = {"type": "VOCMetric", "eval_mode": "11points"}
+    assert evaluators == [{**voc, "metric": "recall"}, {**voc, "metric": "mAP"}]
 
 
 def test_missing_evaluators_are_built_from_the_data_set():
     cfg = framework_config(MASK_RCNN)
     cfg.test_evaluator = ConfigDict(type="VOCMetric")
+    assert available_metrics(cfg) == ["mAP", "recall", *MASKS.split()]
     assert select_metrics(cfg, ["bbox"]) == [
         {
             "type": "CocoMetric",
@@ -132,29 +167,29 @@ def test_the_annotations_of_a_wrapped_data_set_are_found():
         (MASK_RCNN, "bbbox", "unknown metric .did you mean bbox.*has: bbox, segm, proposal"),
         (UPERNET, "miuo", "did you mean mIoU"),
         (RESNET, "xyz", "unknown metric; this config has: accuracy"),
-        (MULTILABEL, "accuracy", "none of the metrics"),
-        (VOC, "bbox", "no annotations in COCO's format"),
+        (MULTILABEL, "accuracy", "it has: precision, recall, f1-score, support, mAP$"),
+        (VOC, "mIoU", "it has: mAP, recall$"),
+        (VOC, "bbox", "no annotations in COCO's format.* has: mAP, recall$"),
     ],
 )
-def test_a_metric_that_the_task_has_not_is_told(config, name, message):
+def test_a_metric_that_the_config_has_not_is_told(config, name, message):
     with pytest.raises(UsageError, match=message):
         select_metrics(framework_config(config), [name])
 
 
-def test_the_config_is_left_as_it_was():
-    cfg = framework_config(MASK_RCNN)
-    before = copy.deepcopy(cfg._cfg_dict)
-    select_metrics(cfg, ["bbox"])[0].ann_file = "changed"
-    assert cfg._cfg_dict == before
-
-
-def test_scoped_names_and_classes_count_as_types():
+def test_scoped_names_classes_and_evaluators_of_ones_own_count_as_types():
     class CocoMetric:
         pass
 
+    class Mine(CocoMetric):
+        pass
+
     cfg = framework_config(RETINANET)
-    for kind in ("mmdet.CocoMetric", CocoMetric):
+    for kind in ("mmdet.CocoMetric", CocoMetric, Mine):
         cfg.test_evaluator = [ConfigDict(type=kind, ann_file="a.json", classwise=True)]
         (evaluator,) = select_metrics(cfg, ["bbox"])
-        assert evaluator.type == kind and evaluator.classwise
+        assert evaluator.type == kind and evaluator.classwise and evaluator.metric == ["bbox"]
     assert len(list_evaluators(cfg)) == 1
+    # One of which nothing is known goes by its own name.
+    cfg.test_evaluator.append(ConfigDict(type="Pointing", thr=0.5))
+    assert select_metrics(cfg, ["pointing"]) == [{"type": "Pointing", "thr": 0.5}]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mmscalablevit.checkpoints import load_file
-from mmscalablevit.evaluation.selection import NAMES_ARGUMENT, list_evaluators, type_name
+from mmscalablevit.evaluation.selection import EVALUATORS, list_evaluators, type_name
 from tests.integration import running
 from tests.integration.running import CONFIGS
 
@@ -48,7 +48,7 @@ def metric_names(cfg: Config) -> set[str]:
         elif kind == "PanopticQuality":
             names |= {f"coco_panoptic/PQ{part}" for part in ("", "_th", "_st")}
         else:
-            wanted = evaluator[NAMES_ARGUMENT[kind]]
+            wanted = evaluator[EVALUATORS[kind][0]]
             wanted = [wanted] if isinstance(wanted, str) else wanted
             names |= {f"coco/{name}_mAP" if kind == "CocoMetric" else name for name in wanted}
     return names
