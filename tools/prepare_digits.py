@@ -57,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_val=args.val_scenes,
             overlap=args.overlap,
         )
-    except (OSError, ImportError) as error:
+    except ModuleNotFoundError as error:
+        package = "scikit-learn" if error.name == "sklearn" else error.name
+        raise SystemExit(f"prepare_digits: {error}; pip install {package}") from None
+    except OSError as error:
         raise SystemExit(f"prepare_digits: {error}") from None
     for task in args.tasks:
         print(f"{task}: {args.out / task}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -127,14 +126,13 @@ def load_glyphs(seed: int) -> dict[str, Glyphs]:
         seed: Decides which scans are held out.
 
     Raises:
-        ModuleNotFoundError: If scikit-learn is missing.
+        ModuleNotFoundError: scikit-learn is missing.
     """
-    datasets = _sklearn_datasets()
-    from sklearn.model_selection import train_test_split
+    from sklearn import datasets, model_selection
 
     digits = datasets.load_digits()
     images = (digits.images / 16).astype(np.float32)
-    parts = train_test_split(
+    parts = model_selection.train_test_split(
         np.arange(len(images)),
         test_size=NUM_VAL_SCANS,
         stratify=digits.target,
@@ -154,9 +152,11 @@ def load_photos() -> dict[str, dict[str, np.ndarray]]:
         0 to `VAL_COLUMN` - 1, the validation side the rest.
 
     Raises:
-        ModuleNotFoundError: If scikit-learn is missing.
+        ModuleNotFoundError: scikit-learn is missing.
     """
-    sample = _sklearn_datasets().load_sample_images()
+    from sklearn import datasets
+
+    sample = datasets.load_sample_images()
     photos = {
         Path(file).name: image for file, image in zip(sample.filenames, sample.images, strict=True)
     }
@@ -214,7 +214,7 @@ def draw_scenes(
         overlap: Let later digits cover earlier ones, as long as `MIN_VISIBLE` of each stays.
 
     Raises:
-        ModuleNotFoundError: If scikit-learn is missing.
+        ModuleNotFoundError: scikit-learn is missing.
     """
     glyphs = load_glyphs(seed)[split]
     photos = load_photos()[split]
@@ -337,17 +337,3 @@ def _crop(
     y, x = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
     square = Image.fromarray(photo[y : y + side, x : x + side])
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC)), (x, y, side)
-
-
-def _sklearn_datasets() -> ModuleType:
-    """Import scikit-learn's data sets, or say how to get them."""
-    try:
-        from sklearn import datasets
-    except ModuleNotFoundError as error:
-        if error.name != "sklearn":
-            raise
-        raise ModuleNotFoundError(
-            "The digits come with scikit-learn, which is not installed. "
-            "Install it with: pip install scikit-learn"
-        ) from error
-    return datasets

@@ -14,9 +14,14 @@ from PIL import Image
 from rich.progress import track
 
 from mmscalablevit.datasets.digits import CLASSES, SPLITS, Scene, draw_scenes, enlarge, load_glyphs
-from mmscalablevit.datasets.digits_panoptic import PANOPTIC_CATEGORIES, to_panoptic
 
 TASKS = ("classification", "detection", "segmentation")
+
+BACKGROUND = len(CLASSES) + 1  # id of the only stuff category; digits have theirs from 1
+PANOPTIC_CATEGORIES = [
+    *({"id": k, "name": name, "isthing": 1} for k, name in enumerate(CLASSES, 1)),
+    {"id": BACKGROUND, "name": "background", "isthing": 0},
+]
 
 _SCAN_SIDE = 32
 _IMAGE_FOLDERS = {
@@ -61,9 +66,9 @@ def prepare_digits(
         overlap: Let digits cover each other.
 
     Raises:
-        FileExistsError: If something already stands where a data set would be written.
-        ModuleNotFoundError: If scikit-learn, or pycocotools for detection, is missing.
-        ValueError: If a task is unknown.
+        FileExistsError: Something already stands where a data set would be written.
+        ModuleNotFoundError: scikit-learn, or pycocotools for detection, is missing.
+        ValueError: A task is unknown.
     """
     if unknown := set(tasks) - set(TASKS):
         raise ValueError(f"Unknown tasks {sorted(unknown)}; there are {', '.join(TASKS)}.")
@@ -71,7 +76,7 @@ def prepare_digits(
     out = out.resolve()
     _check_free(out, tasks)
     if "detection" in tasks:
-        _check_pycocotools()
+        import pycocotools.mask  # noqa: F401 that it is missing is told before any work
     home = out if out.exists() else out.parent
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".incomplete-", dir=home) as folder:
@@ -110,35 +115,69 @@ def to_coco(scene: Scene, image_id: int, file_name: str, first_id: int) -> tuple
     Returns:
         The entry for `images` and those for `annotations`.
     """
-    from pycocotools import mask as mask_utils
-
-    height, width = scene.instances.shape
     image = {
         "id": image_id,
         "file_name": file_name,
-        "height": height,
-        "width": width,
+        "height": len(scene.instances),
+        "width": len(scene.instances[0]),
         "photo": scene.photo,
         "crop": scene.crop,
     }
     annotations = []
-    for number, (mask, label, scan) in enumerate(
-        zip(scene.masks(), scene.labels, scene.scans, strict=True)
-    ):
-        rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    digits = zip(scene.masks(), scene.labels, scene.scans, strict=True)
+    for number, (mask, label, scan) in enumerate(digits):
+        rle, box, area = _measure(mask)
         annotations.append(
             {
                 "id": first_id + number,
                 "image_id": image_id,
                 "category_id": label + 1,
-                "bbox": mask_utils.toBbox(rle).tolist(),
-                "area": int(mask_utils.area(rle)),
+                "bbox": box,
+                "area": area,
                 "iscrowd": 0,
                 "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
                 "scan": scan,
             }
         )
     return image, annotations
+
+
+def to_panoptic(scene: Scene, image_id: int, file_name: str) -> tuple[dict, np.ndarray]:
+    """Describe all pixels of a scene as segments: each digit one, and the background.
+
+    Args:
+        scene: The scene.
+        image_id: Its id.
+        file_name: Its label image's file.
+
+    Returns:
+        The entry for `annotations`, and the label image (S, S, 3) in uint8: segment k + 1 is the
+        k-th digit and segment 1 the background, written in red.
+    """
+    segments = []
+    categories = [BACKGROUND, *(label + 1 for label in scene.labels)]
+    for number, category in enumerate(categories):
+        _, box, area = _measure(scene.instances == number)
+        segments.append(
+            {
+                "id": number + 1,
+                "category_id": category,
+                "area": area,
+                "bbox": [int(edge) for edge in box],
+                "iscrowd": 0,
+            }
+        )
+    color = np.zeros((*scene.instances.shape, 3), np.uint8)
+    color[..., 0] = scene.instances + 1
+    return {"image_id": image_id, "file_name": file_name, "segments_info": segments}, color
+
+
+def _measure(mask: np.ndarray) -> tuple[dict, list[float], int]:
+    """Return the run-length code, the box (left, top, width, height) and the area of a mask."""
+    from pycocotools import mask as mask_utils
+
+    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    return rle, mask_utils.toBbox(rle).tolist(), int(mask_utils.area(rle))
 
 
 def _check_free(out: Path, tasks: Sequence[str]) -> None:
@@ -151,18 +190,6 @@ def _check_free(out: Path, tasks: Sequence[str]) -> None:
             f"{', '.join(taken)} already there and nothing is overwritten. "
             "Choose another --out, or delete what is there."
         )
-
-
-def _check_pycocotools() -> None:
-    try:
-        import pycocotools.mask  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "pycocotools":
-            raise
-        raise ModuleNotFoundError(
-            "Writing the detection data needs pycocotools, which is not installed. "
-            "Install it with: pip install pycocotools"
-        ) from error
 
 
 def _write_classification(root: Path, seed: int) -> None:
