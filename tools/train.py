@@ -21,8 +21,6 @@ from mmscalablevit.cli import amp, compilation, config, distributed, provenance
 from mmscalablevit.errors import UsageError
 from mmscalablevit.hooks.data import CheckDataHook
 from mmscalablevit.models.pyramid import InputError
-from mmscalablevit.reproduction.changes import differences
-from mmscalablevit.reproduction.logs import parse_config
 from mmscalablevit.runner import locking, resume
 from mmscalablevit.runner import runner as training
 
@@ -93,20 +91,6 @@ def was_restarted() -> bool:
     return distributed.any_process(any(int(os.environ.get(name, 0)) > 0 for name in counts))
 
 
-def report_changes(cfg: Config) -> None:
-    """Say how a config differs from the one that the checkpoint to resume was trained with."""
-    try:
-        before = parse_config(load_file(cfg.load_from)["meta"]["cfg"])
-    except (LookupError, TypeError, ValueError):
-        return  # a checkpoint that does not say
-    content = provenance.config_content
-    if changed := differences(content(before), content(cfg.to_dict())):
-        listed = "".join(f"\n  {change}" for change in changed[:20])
-        more = f"\n  ... and {len(changed) - 20} more" if len(changed) > 20 else ""
-        message = f"--resume: the config is not the one of {cfg.load_from}:{listed}{more}"
-        print_log(message, logger="current", level=logging.WARNING)
-
-
 def train(args: argparse.Namespace) -> None:
     """Train as the command line says.
 
@@ -144,7 +128,7 @@ def train(args: argparse.Namespace) -> None:
     if int(os.environ.get("RANK", 0)) == 0:  # which holds the lock
         resume.remove_leftovers(cfg.work_dir)
     if cfg.get("resume") and "://" not in cfg.load_from:
-        report_changes(cfg)
+        provenance.report_changes(cfg, load_file(cfg.load_from))
     runner = training.ResumableRunner.from_cfg(cfg)
     if cfg.get("resume"):
         resume.require_same_model(runner, cfg.load_from)

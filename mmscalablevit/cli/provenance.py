@@ -8,13 +8,15 @@ import logging
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -22,6 +24,13 @@ from mmscalablevit.environment.facts import LITE, ONEDL, UPSTREAM, installed_ver
 from mmscalablevit.files import write_json
 
 FILE_NAME = "provenance.json"
+CONFIG_FILE_NAME = "config.json"  # beside it: what config_content() gives
+
+# Where a checkpoint says which config it was trained with.
+_CONTENT_ENTRY = "config_content"
+
+_ABSENT = object()
+_LONGEST = 60  # characters of a value in a message
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,6 +92,33 @@ def config_hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List what differs between two contents, such as ``optimizer.lr: 0.1 -> 0.2``."""
+    old, new = dict(_flat(before, "")), dict(_flat(now, ""))
+    return [
+        f"{key}: {_text(old.get(key, _ABSENT))} -> {_text(new.get(key, _ABSENT))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+    ]
+
+
+def _flat(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested containers by their dotted places."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{place}.{index}")
+    else:
+        yield place, value
+
+
+def _text(value: Any) -> str:
+    text = "nothing" if value is _ABSENT else repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
 def _git(*arguments: str) -> str | None:
     """Return what git says about the checkout that this package lies in; None if there is none."""
     command = ["git", "-C", str(ROOT), *arguments]
@@ -119,22 +155,48 @@ def versions() -> dict[str, str]:
     }
 
 
+class _ContentHook(Hook):
+    """Let a run's checkpoints say which config they were trained with."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint[_CONTENT_ENTRY] = self._content
+
+
+def report_changes(cfg: Config, checkpoint: Mapping[str, Any]) -> None:
+    """Say how a config differs from the one that the checkpoint to resume was trained with."""
+    before = checkpoint.get(_CONTENT_ENTRY)
+    if not isinstance(before, Mapping):
+        return  # of an earlier version, or another program
+    if changed := differences(before, config_content(cfg.to_dict())):
+        listed = "".join(f"\n  {change}" for change in changed[:20])
+        more = f"\n  ... and {len(changed) - 20} more" if len(changed) > 20 else ""
+        message = f"--resume: the config is not the one of {cfg.load_from}:{listed}{more}"
+        print_log(message, logger="current", level=logging.WARNING)
+
+
 def record(runner: Runner, config: str) -> None:
-    """Write ``provenance.json`` beside a run's logs; a run that cannot write it goes on.
+    """Write ``provenance.json`` and ``config.json`` beside a run's logs.
+
+    The config's content goes into the checkpoints, too. A run that cannot write the files goes on.
 
     Args:
         runner: The run, with its log directory, which each resumption has of its own.
         config: Path of the config, as the user gave it.
     """
+    content = config_content(runner.cfg.to_dict())
+    runner.register_hook(_ContentHook(content))
     if not is_main_process():
         return
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    content = {
+    origin = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         **code_version(),
         "config": config,
-        "config_hash": config_hash(config_content(runner.cfg.to_dict())),
+        "config_hash": config_hash(content),
         "versions": versions(),
         "device": gpu or "CPU",
         "processes": runner.world_size,
@@ -142,7 +204,8 @@ def record(runner: Runner, config: str) -> None:
         "seed": runner.seed,
     }
     try:
-        write_json(Path(runner.log_dir) / FILE_NAME, content)
+        write_json(Path(runner.log_dir) / FILE_NAME, origin)
+        write_json(Path(runner.log_dir) / CONFIG_FILE_NAME, content)
     except OSError as error:
         message = f"{FILE_NAME} cannot be written: {error.strerror}"
         print_log(message, logger="current", level=logging.WARNING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,6 @@ from mmscalablevit.reproduction.logs import (
     read_config,
 )
 from mmscalablevit.reproduction.logs import starts as list_starts
-
-_ABSENT = object()
-_LONGEST = 60  # characters of a value in a message
 
 
 def trained_contents(work_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -54,30 +50,3 @@ def trained_contents(work_dir: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _saved_config(checkpoint: Path) -> dict[str, Any]:
     return parse_config(load_file(checkpoint)["meta"]["cfg"])
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List what differs between two contents, such as ``optimizer.lr: 0.1 -> 0.2``."""
-    old, new = dict(_flat(before, "")), dict(_flat(now, ""))
-    return [
-        f"{key}: {_text(old.get(key, _ABSENT))} -> {_text(new.get(key, _ABSENT))}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
-    ]
-
-
-def _flat(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """The leaves of nested containers by their dotted places."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _flat(item, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
-        for index, item in enumerate(value):
-            yield from _flat(item, f"{place}.{index}")
-    else:
-        yield place, value
-
-
-def _text(value: Any) -> str:
-    text = "nothing" if value is _ABSENT else repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

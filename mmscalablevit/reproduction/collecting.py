@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmscalablevit.cli.provenance import FILE_NAME, config_content, config_hash
-from mmscalablevit.reproduction.changes import differences, trained_contents
+from mmscalablevit.cli.provenance import FILE_NAME, config_content, config_hash, differences
+from mmscalablevit.reproduction.changes import trained_contents
 from mmscalablevit.reproduction.logs import (
     Curve,
     DamagedFileError,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmscalablevit.cli.provenance import config_content
-from mmscalablevit.reproduction.changes import differences, trained_contents
+from mmscalablevit.cli.provenance import config_content, differences
+from mmscalablevit.reproduction.changes import trained_contents
 from mmscalablevit.reproduction.logs import read_curve
 from mmscalablevit.reproduction.plan import Training
 from mmscalablevit.reproduction.published import Table, Test

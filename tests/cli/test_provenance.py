@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+from mmscalablevit.checkpoints import load_file
 from mmscalablevit.cli import provenance
+from tests.runner.toy_run import build_run
 
 GIT = ["git", "-c", "user.name=n", "-c", "user.email=e@x", "-C"]
 
@@ -68,3 +71,36 @@ def test_the_hash_is_of_what_is_trained():
     for old, new in (("(1, 2)", "(1, 3)"), ("EMAHook", "OtherHook"), ("base=4", "base=8")):
         other = provenance.config_content(load(text.replace(old, new)))
         assert provenance.config_hash(other) != name
+
+
+def test_differences_are_one_line_each():
+    before = {"a": {"b": [1, 2], "c": [{"d": 1}, {"d": 2}]}, "gone": None}
+    now = {"a": {"b": [1, 3], "c": [{"d": 1}, {"d": "x" * 100}]}, "new": {}}
+    assert provenance.differences(before, before) == []
+    assert provenance.differences(before, now) == [
+        "a.b: [1, 2] -> [1, 3]",
+        f"a.c.1.d: 2 -> '{'x' * 56}...",
+        "gone: None -> nothing",
+        "new: nothing -> {}",
+    ]
+
+
+def test_a_checkpoint_tells_its_config_where_it_is_resumed(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(provenance, "print_log", lambda message, **_: said.append(message))
+    run = build_run(tmp_path, length=1)
+    run.cfg = Config({"train_dataloader": {"batch_size": 6}, "lr": (1, 2), "work_dir": "a"})
+    provenance.record(run, "own.py")
+    run.train()
+    assert json.loads((Path(run.log_dir) / "config.json").read_text()) == {
+        "lr": [1, 2],
+        "train_dataloader": {"batch_size": 6},
+    }
+    checkpoint = load_file(tmp_path / "epoch_1.pth")
+    provenance.report_changes(run.cfg, checkpoint)
+    assert said == []
+    run.cfg.merge_from_dict({"lr": 3, "load_from": "x.pth"})
+    provenance.report_changes(run.cfg, checkpoint)
+    assert said == ["--resume: the config is not the one of x.pth:\n  lr: [1, 2] -> 3"]
+    provenance.report_changes(run.cfg, {"meta": {"cfg": "lr = 4"}})  # of an earlier version
+    assert len(said) == 1

@@ -7,7 +7,7 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmscalablevit.cli.provenance import config_content
+from mmscalablevit.cli.provenance import config_content, differences
 from mmscalablevit.reproduction import changes, logs
 from mmscalablevit.runner import resume
 from tests.reproduction.making import train_records, write_checkpoint, write_config, write_start
@@ -159,13 +159,13 @@ def test_changes_name_what_differs_and_nothing_of_how_a_run_was_started(tmp_path
     (before,), problems = changes.trained_contents(work)
     assert not problems
     cfg = Config.fromfile(config)
-    assert changes.differences(before, config_content(cfg.to_dict())) == []
+    assert differences(before, config_content(cfg.to_dict())) == []
     cfg.optim_wrapper.optimizer.lr = 0.2
     cfg.optim_wrapper.optimizer.betas = (0.9, 0.99)
     cfg.randomness = {"seed": 3}
     cfg.load_from = "x.pth"
     cfg.auto_scale_lr.enable = True
-    assert changes.differences(before, config_content(cfg.to_dict())) == [
+    assert differences(before, config_content(cfg.to_dict())) == [
         "optim_wrapper.optimizer.betas: [0.9, 0.999] -> [0.9, 0.99]",
         "optim_wrapper.optimizer.lr: 0.1 -> 0.2",
         "randomness.seed: nothing -> 3",
