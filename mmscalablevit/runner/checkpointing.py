@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from mmscalablevit.checkpoints.reading import CheckpointError
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.wrappers import bare_model
-from mmscalablevit.runner.loops import ResumableEpochLoop, prepare_loader
+from mmscalablevit.runner.loops import ResumableEpochLoop
 from mmscalablevit.runner.random_states import (
     current_states,
     gather_states,
@@ -119,8 +119,6 @@ class SafeCheckpointHook(CheckpointHook):
         """
         super().before_train(runner)
         self.file_backend = LateRemoval(self.file_backend)
-        if runner.val_loop is not None:
-            prepare_loader(runner.val_dataloader, runner.seed)
         free, weights = _free_space(self.out_dir), _bytes(bare_model(runner.model).state_dict())
         if free is not None and free < weights:
             raise UsageError(
@@ -188,7 +186,7 @@ class SafeCheckpointHook(CheckpointHook):
         if in_validation:
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
-                    hook._swap_ema_parameters()  # validation has put the average into the model
+                    hook.after_val_epoch(runner)  # puts back what the average has replaced
         if not self.by_epoch or in_validation:
             step = runner.epoch if self.by_epoch else count
             if self.last_good == self._path(step):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Mapping, Sequence
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -16,12 +14,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmscalablevit.errors import UsageError
+from mmscalablevit.errors import UsageError, listed
 from mmscalablevit.runner.checkpointing import SafeCheckpointHook
-
-# What shells and schedulers take for "ended by SIGTERM". Not 0: the training is not complete, and
-# a script must not go on with what follows it.
-EXIT_CODE = 128 + signal.SIGTERM
+from mmscalablevit.runner.termination import Termination
 
 # Float16 training leaves out a step whose gradients overflow; some in a row are normal.
 _PATIENCE_FLOAT16 = 20
@@ -37,25 +32,16 @@ class InterruptionHook(Hook):
     priority = "LOWEST"  # after the checkpoint of the iteration, if one is due
 
     def __init__(self) -> None:
-        self._signalled = False
-        self._previous: Any = signal.SIG_DFL
+        self.termination = Termination()
         self._bad_losses = 0
 
     def before_train(self, runner: Runner) -> None:
         """Wait for SIGTERM."""
-        self._previous = signal.signal(signal.SIGTERM, self._note)
+        self.termination.start()
 
     def after_train(self, runner: Runner) -> None:
         """Wait no longer."""
-        signal.signal(signal.SIGTERM, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal.
-
-        More of them change nothing: where Slurm signals all processes of a job, one comes from
-        Slurm and another from torchrun, which passes on its own.
-        """
-        self._signalled = True
+        self.termination.stop()
 
     def after_train_iter(
         self,
@@ -74,7 +60,7 @@ class InterruptionHook(Hook):
         self._bad_losses = 0 if math.isfinite(loss) else self._bad_losses + 1
         float16 = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         diverged = self._bad_losses >= (_PATIENCE_FLOAT16 if float16 else 1)
-        agreed = torch.tensor([int(diverged), int(self._signalled)])
+        agreed = torch.tensor([int(diverged), int(self.termination.noted)])
         if get_world_size() > 1:
             all_reduce(agreed, "max")
         if agreed[0]:
@@ -95,10 +81,10 @@ class InterruptionHook(Hook):
             SystemExit: The training was interrupted and has been saved.
         """
         # Nothing is exchanged here: processes may have different numbers of batches.
-        if self._signalled:
+        if self.termination.noted:
             self._end(runner, in_validation=True)
 
-    def _end(self, runner: Runner, in_validation: bool) -> None:
+    def _end(self, runner: Runner, in_validation: bool) -> NoReturn:
         """Save and exit."""
         hook = checkpoint_hook(runner)
         saved = hook.save_interrupted(runner, in_validation) if hook else None
@@ -106,7 +92,7 @@ class InterruptionHook(Hook):
             f"SIGTERM: training ends after iteration {runner.iter + (not in_validation)}, "
             f"{f'saved as {saved}' if saved else 'nothing was saved'}; go on with --resume auto"
         )
-        raise SystemExit(EXIT_CODE)
+        self.termination.end()
 
 
 def _number(value: Any) -> float:
@@ -149,8 +135,7 @@ def _explain(runner: Runner, loss: float, outputs: Mapping[str, Any], data_batch
         if hasattr(sample, "get") and sample.get("img_path")
     ]
     if paths:
-        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        lines.append(f"the images of this batch: {', '.join(paths[:3])}{more}")
+        lines.append(f"the images of this batch: {listed(paths, 3)}")
     hook = checkpoint_hook(runner)
     last = hook.last_good if hook else None
     lines.append(

@@ -7,11 +7,13 @@ from typing import Any
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmscalablevit.checkpoints.reading import load_file
 from mmscalablevit.runner.checkpointing import SafeCheckpointHook
 from mmscalablevit.runner.interruption import InterruptionHook
-from mmscalablevit.runner.loops import ResumableEpochLoop, ResumableIterLoop, end_workers
+from mmscalablevit.runner.loops import ResumableEpochLoop, ResumableIterLoop
+from mmscalablevit.runner.workers import end_workers, prepare_loader
 
 _LOOPS = {"EpochBasedTrainLoop": ResumableEpochLoop, "IterBasedTrainLoop": ResumableIterLoop}
 
@@ -24,16 +26,22 @@ class ResumableRunner(Runner):
     """
 
     def train(self) -> nn.Module:
-        """Train, and end the data loaders' workers.
-
-        Left to Python's collection of garbage, each of them takes five seconds to end.
-        """
+        """Train, and leave neither a handler for SIGTERM nor workers of data loaders behind."""
         try:
             return super().train()
         finally:
-            for loop in (self._train_loop, self._val_loop):
-                if isinstance(loop, BaseLoop):
-                    end_workers(loop)
+            end_workers()
+            self._interruption.termination.stop()
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader that is fit for interruptions."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if loader is not dataloader:
+            prepare_loader(loader, seed)
+        return loader
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
@@ -51,7 +59,8 @@ class ResumableRunner(Runner):
     ) -> None:
         """Register a run's hooks and :class:`.InterruptionHook`."""
         super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(InterruptionHook())
+        self._interruption = InterruptionHook()
+        self.register_hook(self._interruption)
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """Register a hook; MMEngine's checkpoint hook becomes :class:`.SafeCheckpointHook`."""

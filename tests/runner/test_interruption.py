@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmscalablevit.errors import UsageError
-from mmscalablevit.runner.interruption import EXIT_CODE
+from mmscalablevit.runner.termination import EXIT_CODE
 from mmscalablevit.runner.resume import find_checkpoint
 
 from .toy_run import build_run

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from itertools import chain
 
 import pytest
@@ -8,13 +9,13 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler
 
-from mmscalablevit.runner.loops import BatchStream, PassedOver
+from mmscalablevit.runner.batches import BatchStream, PassedOver
 
 from .toy_run import Numbers, build_run
 
 
 def stream(sampler: type, endless: bool) -> BatchStream:
-    return BatchStream(BatchSampler(sampler(Numbers(), seed=5), 6, drop_last=False), endless)
+    return BatchStream(sampler(Numbers(), seed=5), 6, endless=endless)
 
 
 def test_an_epoch_goes_on_behind_what_is_passed_over():
@@ -23,7 +24,6 @@ def test_an_epoch_goes_on_behind_what_is_passed_over():
     batches = stream(DefaultSampler, endless=False)
     batches.to_pass = 3
     assert list(batches) == whole[3:]
-    assert batches.given == 1 and batches.to_pass == 0
     assert list(batches) == whole  # the next epoch is whole again
 
 
@@ -41,8 +41,15 @@ def test_an_endless_stream_goes_on_through_epochs(sampler):
 
 
 def test_an_endless_stream_of_nothing_ends():
-    empty = BatchSampler(DefaultSampler(Numbers(4), seed=0), 6, drop_last=True)
-    assert list(BatchStream(empty, endless=True)) == []
+    sampler = DefaultSampler(Numbers(4), seed=0)
+    assert list(BatchStream(sampler, 6, drop_last=True, endless=True)) == []
+
+
+def test_a_batch_sampler_that_the_config_names_is_kept():
+    sampler = DefaultSampler(Numbers(), shuffle=False)
+    inner = {"type": BatchSampler, "drop_last": True}
+    batches = BatchStream(sampler, 6, inner=inner)
+    assert list(batches) == list(BatchSampler(sampler, 6, drop_last=True)) and len(batches) == 3
 
 
 def test_each_engine_may_pass_over_batches_in_its_way():
@@ -63,6 +70,7 @@ def test_the_order_is_mmengines(tmp_path, monkeypatch, by_epoch, workers):
     theirs.train()
     assert type(theirs.train_loop).__module__.startswith("mmengine")
     assert ours.model.seen == theirs.model.seen and len(ours.model.seen) == 12
+    assert not multiprocessing.active_children()  # and no worker is left
 
 
 @pytest.mark.parametrize(
