@@ -18,15 +18,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mmengine
 import torch
 
 from mmscalablevit import files
-from mmscalablevit.benchmark import measuring as benchmark
-from mmscalablevit.benchmark import report as benchmark_report
-from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, parse_workload
+from mmscalablevit.benchmark import measuring, report
+from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, own_config, parse_workload
 from mmscalablevit.cli.config import parse_size
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction.published import load_tables
 
 TABLE_6 = ["swin-t", "swin-s", "twins-svt-s", "scalablevit-s"]
 
@@ -57,7 +56,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="what to measure, see below")
     parser.add_argument("--table", choices=["6"], help="the models and the batch of Table 6")
     parser.add_argument("--baseline", metavar="MODEL", help="one of the models; the first one")
-    parser.add_argument("--batch", type=positive, help="images in a batch, 8 (64 for the table)")
+    parser.add_argument(
+        "--batch", nargs="+", type=positive, help="images in a batch, 8 (64 for the table)"
+    )
     parser.add_argument("--size", nargs="+", default=["224"], metavar="HxW", help="image sizes")
     parser.add_argument("--training", action="store_true", help="training steps, not inference")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
@@ -110,21 +111,15 @@ def choose_workloads(args: argparse.Namespace) -> tuple[list[Workload], str]:
     if baseline not in models:
         raise UsageError(f"--baseline {baseline} is none of {', '.join(models)}")
     default = Workload(
-        text="",
-        model="",
-        batch=args.batch or (64 if args.table else 8),
-        dtype=args.dtype,
-        compiled=args.compile,
-        training=args.training,
+        text="", model="", dtype=args.dtype, compiled=args.compile, training=args.training
     )
-    workloads = []
-    for size in args.size:
-        sized = replace(default, size=parse_size(size))
-        for model in models:
-            workload = parse_workload(model, sized)
-            if workload not in workloads:  # a model that has its own size is not repeated
-                workloads.append(workload)
-    return workloads, baseline
+    workloads = [
+        parse_workload(model, replace(default, size=parse_size(size), batch=batch))
+        for size in args.size
+        for batch in args.batch or [64 if args.table else 8]
+        for model in models
+    ]
+    return list(dict.fromkeys(workloads)), baseline  # one that has its own size stands there twice
 
 
 def say(message: str) -> None:
@@ -142,34 +137,35 @@ def run(args: argparse.Namespace) -> None:
     workloads, baseline = choose_workloads(args)
     if args.out is not None:
         files.ensure_writable(args.out.parent)
-    machine = benchmark.describe_machine(device, args.threads)
+    machine = measuring.describe_machine(device, args.threads)
     if machine["load_before"] > 0.5:
         say(f"warning: other processes are busy here (load {machine['load_before']:.1f})")
     if args.table and device == "cpu" and args.batch is None:
         say("64 images of 224x224 take a CPU long; --batch 8 is quicker")
-    measurements, matmuls = benchmark.measure(
+    measurements = measuring.measure(
         workloads, device, args.rounds, args.seconds, args.threads, args.profile, say
     )
-    entries = benchmark_report.summarize(workloads, measurements, matmuls, baseline)
-    print(benchmark_report.machine_lines(machine, matmuls))
-    print(f"\n{benchmark_report.speed_table(entries, baseline)}")
+    entries = report.summarize(measurements, baseline)
+    matmuls = {name: work for name, work in measurements.items() if isinstance(name, str)}
+    published = {}
     if args.table:
-        table = load_tables()["6"]
-        figures = {row.name.lower(): row.published["throughput"] for row in table.rows}
-        title = f"{table.source}: {table.title}"
-        print(f"\n{benchmark_report.published_table(title, figures, TABLE_6, baseline)}")
-    growth = benchmark_report.growth_table(entries)
-    if growth:
-        print(f"\n{growth}")
-    if args.profile:
-        print(f"\n{benchmark_report.profile_table(entries)}")
+        table = mmengine.load(own_config("configs/published.yml"))["tables"]["6"]
+        published = {row["name"].lower(): row["published"]["throughput"] for row in table["rows"]}
+    parts = [
+        report.machine_lines(machine, matmuls),
+        report.speed_table(entries, baseline, published),
+        f"print: {table['source']}, {table['title']}" if args.table else "",
+        report.growth_table(entries),
+        report.profile_table(entries) if args.profile else "",
+    ]
+    print("\n\n".join(filter(None, parts)))
     if args.out is not None:
         content = {
             "command": sys.argv,
             "machine": {**machine, "load_after": os.getloadavg()[0]},
             "rounds": args.rounds,
             "matmul_flops_per_second": {
-                dtype: 2 * matmul.macs / matmul.median for dtype, matmul in matmuls.items()
+                dtype: 2 * matmul.macs_per_second for dtype, matmul in matmuls.items()
             },
             "workloads": entries,
         }

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,8 +30,6 @@ from torch.profiler import ProfilerActivity, profile
 from mmscalablevit.benchmark.workloads import Workload
 from mmscalablevit.environment.facts import installed_versions
 from mmscalablevit.errors import FAILURES, UsageError, first_line
-
-Report = Callable[[str], None]
 
 PACKAGES = ("torch", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmsegmentation", "mmscalablevit")
 
@@ -68,10 +67,14 @@ class Measurement:
         """Median time of a step, in seconds."""
         return statistics.median(self.seconds)
 
+    @property
+    def macs_per_second(self) -> float:
+        """Rate of the forward pass's multiply-accumulates."""
+        return self.macs / self.median
 
-def ratios(baseline: Measurement, other: Measurement) -> list[float]:
-    """How many times faster than the baseline another workload's steps are, round by round."""
-    return [a / b for a, b in zip(baseline.seconds, other.seconds, strict=True)]
+
+# What is measured, and a product of matrices of each of its data types, under the type's name.
+Measurements = Mapping[Workload | str, Measurement]
 
 
 def time_steps(work: Work, device: torch.device, min_seconds: float) -> float:
@@ -161,10 +164,9 @@ def serve(
 ) -> None:
     """Run a workload in this process, as the other side of the connection asks.
 
-    It gets the multiply-accumulates and the peak memory once the work is warm; then, for each
-    least time that it sends, the mean time of a step, and for ``"profile"`` the operators' times.
-    What goes wrong it gets as text: a model can refuse a size or a type, which is the user's to
-    change.
+    It gets the multiply-accumulates, the peak memory and the time of a step once the work is warm,
+    then what each function that it sends returns for the work and the device. What goes wrong it
+    gets as an error: a model can refuse a size or a type, which is the user's to change.
 
     Args:
         connection: Both ways.
@@ -182,7 +184,6 @@ def serve(
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch.device(device_name)
-    out_of_memory = f"{_name(workload)}: out of memory; take a smaller batch or size"
     try:
         work: Work = (
             MatmulWork(workload, device)
@@ -191,28 +192,19 @@ def serve(
         )
         for _ in range(2):  # the first compiles, the second still finds things to set up
             work.step()
-        answer: Any = (work.macs, measure_peak(work, device), time_steps(work, device, 0.0))
-    except UsageError as error:
-        connection.send(str(error))
-        return
+        connection.send((work.macs, measure_peak(work, device), time_steps(work, device, 0.0)))
+        while True:
+            task = connection.recv()
+            connection.send(task(work, device))
+    except EOFError:  # nobody asks any more
+        pass
     except torch.OutOfMemoryError:
-        connection.send(out_of_memory)
-        return
+        message = f"{_name(workload)}: out of memory; take a smaller batch or size"
+        connection.send(UsageError(message))
+    except UsageError as error:
+        connection.send(error)
     except FAILURES as error:
-        connection.send(f"{_name(workload)} cannot be run: {first_line(error)}")
-        return
-    connection.send(answer)
-    while True:
-        request = connection.recv()
-        try:
-            answer = (
-                profile_operators(work, device)
-                if request == "profile"
-                else time_steps(work, device, request)
-            )
-        except torch.OutOfMemoryError:
-            answer = out_of_memory
-        connection.send(answer)
+        connection.send(UsageError(f"{_name(workload)} cannot be run: {first_line(error)}"))
 
 
 def _name(workload: Workload | str) -> str:
@@ -224,16 +216,22 @@ class _Worker:
 
     def __init__(self, workload: Workload | str, device: str, threads: int | None) -> None:
         self.workload = workload
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        self.connection, other = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(other, workload, device, threads), daemon=True
-        )
-        self.process.start()
-        other.close()  # so that the worker's end is noticed
-        self.macs, self.peak, self.first = self._receive()
         self.seconds: list[float] = []
-        self.operators: dict[str, float] = {}
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.connection, self._other = context.Pipe()
+        arguments = (self._other, workload, device, threads)
+        self.process = context.Process(target=serve, args=arguments)
+
+    def prepare(self) -> None:
+        """Start the process, and wait until its work is warm."""
+        self.process.start()
+        self._other.close()  # so that the process's end is noticed
+        self.macs, self.peak, self.first = self._receive()
+
+    def ask(self, task: Callable[..., Any]) -> Any:
+        """Have the process call a function with its work and its device."""
+        self.connection.send(task)
+        return self._receive()
 
     def _receive(self) -> Any:
         try:
@@ -244,35 +242,20 @@ class _Worker:
             why = "was killed, probably for want of memory" if code == -9 else f"ended with {code}"
             message = f"{_name(self.workload)}: its process {why}; its last words are above"
             raise UsageError(message) from None
-        if isinstance(answer, str):
-            raise UsageError(answer)
+        if isinstance(answer, UsageError):
+            raise answer
         return answer
-
-    def run_round(self, min_seconds: float) -> None:
-        """Time steps for at least some seconds, and keep the result."""
-        self.connection.send(min_seconds)
-        self.seconds.append(self._receive())
-
-    def profile(self) -> None:
-        """Profile some steps, and keep the result."""
-        self.connection.send("profile")
-        self.operators = self._receive()
-
-    def measurement(self) -> Measurement:
-        """All that was measured."""
-        return Measurement(self.seconds, self.peak, self.macs, self.operators)
 
 
 @contextmanager
-def _workers() -> Iterator[list[_Worker]]:
-    """A list for workers, which end when it is left."""
-    workers: list[_Worker] = []
+def _ending(workers: Sequence[_Worker]) -> Iterator[None]:
     try:
-        yield workers
+        yield
     finally:
         for worker in workers:
-            worker.process.terminate()
-            worker.process.join()
+            if worker.process.pid is not None:  # it was started
+                worker.process.terminate()
+                worker.process.join()
 
 
 def measure(
@@ -282,8 +265,8 @@ def measure(
     min_seconds: float = 1.0,
     threads: int | None = None,
     profiled: bool = False,
-    report: Report = lambda message: None,
-) -> tuple[list[Measurement], dict[str, Measurement]]:
+    report: Callable[[str], None] = lambda message: None,
+) -> Measurements:
     """Measure workloads in rounds, each workload once a round.
 
     Args:
@@ -304,22 +287,29 @@ def measure(
     """
     dtypes = sorted({workload.dtype for workload in workloads})
     works: list[Workload | str] = [*workloads, *dtypes]
-    with _workers() as workers:
-        for workload in works:
-            report(f"preparing {_name(workload)}")
-            workers.append(_Worker(workload, device, threads))
+    workers = [_Worker(work, device, threads) for work in works]
+    with _ending(workers):
+        for worker in workers:
+            report(f"preparing {_name(worker.workload)}")
+            worker.prepare()
         turn = sum(max(2 * worker.first, min_seconds) for worker in workers)
         report(f"{rounds} rounds of about {turn:.0f} s each")
         for index in range(rounds):
             # Each begins with another one: none always follows the same.
             for place in range(len(workers)):
-                workers[(index + place) % len(workers)].run_round(min_seconds)
+                worker = workers[(index + place) % len(workers)]
+                worker.seconds.append(worker.ask(partial(time_steps, min_seconds=min_seconds)))
             report(f"round {index + 1} of {rounds}")
+        operators = {}
         for worker in workers[: len(workloads)] if profiled else []:
             report(f"profiling {_name(worker.workload)}")
-            worker.profile()
-        results = [worker.measurement() for worker in workers]
-    return results[: len(workloads)], dict(zip(dtypes, results[len(workloads) :], strict=True))
+            operators[worker.workload] = worker.ask(profile_operators)
+    return {
+        worker.workload: Measurement(
+            worker.seconds, worker.peak, worker.macs, operators.get(worker.workload, {})
+        )
+        for worker in workers
+    }
 
 
 def describe_machine(device: str, threads: int | None) -> dict[str, Any]:

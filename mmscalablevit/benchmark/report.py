@@ -1,50 +1,46 @@
-"""What a benchmark found, as tables and as data."""
+"""What a benchmark found, as data and as tables in Markdown."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mmscalablevit.benchmark.measuring import Measurement, ratios
+from prettytable import PrettyTable, TableStyle
+
+from mmscalablevit.benchmark.measuring import Measurement, Measurements
 from mmscalablevit.benchmark.workloads import Workload
 
 MIB = 2**20
+Entry = dict[str, Any]
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, aligned: the first to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in [header, *rows]:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def format_table(header: Sequence[str], rows: Sequence[list[str]]) -> str:
+    """A table in Markdown: the first column to the left, figures to the right."""
+    table = PrettyTable(header, align="r")
+    table.align[header[0]] = "l"
+    table.set_style(TableStyle.MARKDOWN)
+    table.add_rows(rows)
+    return table.get_string()
 
 
-def find_baseline(workloads: Sequence[Workload], index: int, baseline: str) -> int:
-    """Index of the workload that another one is compared with.
+def find_baseline(workload: Workload, workloads: Sequence[Workload], baseline: str) -> Workload:
+    """The workload that another one is compared with.
 
-    It is the baseline at the same size, or the baseline's only size.
+    Of the baseline's it is the one of the same size, or else of the same batch.
 
     Args:
+        workload: The one to compare.
         workloads: All of them.
-        index: The one to compare.
         baseline: The baseline as the user wrote it.
     """
-    candidates = [i for i, workload in enumerate(workloads) if workload.text == baseline]
-    same = [i for i in candidates if workloads[i].size == workloads[index].size]
-    return (same or candidates)[0]
+    candidates = [other for other in workloads if other.text == baseline]
+    return max(candidates, key=lambda x: (x.size == workload.size, x.batch == workload.batch))
 
 
-def summarize(
-    workloads: Sequence[Workload],
-    measurements: Sequence[Measurement],
-    matmuls: Mapping[str, Measurement],
-    baseline: str,
-) -> list[dict[str, Any]]:
+def summarize(measurements: Measurements, baseline: str) -> list[Entry]:
     """Everything that is derived from the measurements, one entry a workload.
 
     ``speedup`` is the baseline's time per image over the workload's, ``time_per_pixel`` the
@@ -52,14 +48,16 @@ def summarize(
     ``matmul_share`` is the workload's rate of multiply-accumulates over that of a product of
     matrices of the same type; None for training, whose backward passes are not counted.
     """
+    workloads = [workload for workload in measurements if isinstance(workload, Workload)]
     entries = []
-    for index, (workload, measured) in enumerate(zip(workloads, measurements, strict=True)):
-        other = find_baseline(workloads, index, baseline)
-        images = workload.batch / workloads[other].batch
-        pixels = workload.pixels / workloads[other].pixels
-        by_round = ratios(measurements[other], measured)
-        matmul = matmuls[workload.dtype]
-        share = (measured.macs / measured.median) / (matmul.macs / matmul.median)
+    for workload in workloads:
+        measured = measurements[workload]
+        other = find_baseline(workload, workloads, baseline)
+        images, pixels = workload.batch / other.batch, workload.pixels / other.pixels
+        rounds = zip(measurements[other].seconds, measured.seconds, strict=True)
+        by_round = [images * theirs / ours for theirs, ours in rounds]
+        speedup = statistics.median(by_round)
+        share = measured.macs_per_second / measurements[workload.dtype].macs_per_second
         entries.append(
             {
                 **asdict(workload),
@@ -71,108 +69,98 @@ def summarize(
                 "forward_macs": measured.macs,
                 "operator_seconds": dict(measured.operators),
                 "matmul_share": None if workload.training else share,
-                "baseline": workloads[other].label,
-                "speedup": images * statistics.median(by_round),
-                "speedup_by_round": [images * ratio for ratio in by_round],
-                "time_per_pixel": 1 / (pixels * statistics.median(by_round)),
+                "baseline": other.label,
+                "speedup": speedup,
+                "speedup_by_round": by_round,
+                "time_per_pixel": images / pixels / speedup,
             }
         )
     return entries
 
 
-def speed_table(entries: Sequence[Mapping[str, Any]], baseline: str) -> str:
-    """The measurements, one line a workload."""
-    several_sizes = len({entry["size"] for entry in entries}) > 1
+def speed_table(
+    entries: Sequence[Entry], baseline: str, published: Mapping[str, float] | None = None
+) -> str:
+    """The measurements, one line a workload.
+
+    Args:
+        entries: As :func:`summarize` makes them.
+        baseline: As the user wrote it.
+        published: Images a second that a paper prints, by the models' names. They, and their
+            ratios to the baseline's, stand beside the measurements.
+    """
     header = ["", "batch", "size", "ms/step", "images/s", "MiB", "matmul rate", "speed-up"]
-    header += ["of rounds"] + (["time/pixel"] if several_sizes else [])
+    header += ["of rounds", "time/pixel"]
+    header += ["print: images/s", "print: speed-up"] if published else []
     rows = []
     for entry in entries:
         share, peak = entry["matmul_share"], entry["peak_bytes"]
         by_round = entry["speedup_by_round"]
-        rows.append(
-            [
-                entry["label"],
-                str(entry["batch"]),
-                "x".join(map(str, entry["size"])),
-                f"{1000 * entry['median_seconds']:.1f}",
-                f"{entry['images_per_second']:.1f}",
-                "n/a" if peak is None else f"{peak / MIB:.0f}",
-                "" if share is None else f"{share:.0%}",
-                f"{entry['speedup']:.2f}",
-                f"{min(by_round):.2f}-{max(by_round):.2f}",
-                *([f"{entry['time_per_pixel']:.2f}"] if several_sizes else []),
-            ]
-        )
-    return f"{format_table(header, rows)}\n\nspeed-up, per image: over {baseline}"
+        row = [
+            entry["label"],
+            str(entry["batch"]),
+            format_size(entry),
+            f"{1000 * entry['median_seconds']:.1f}",
+            f"{entry['images_per_second']:.1f}",
+            "n/a" if peak is None else f"{peak / MIB:.0f}",
+            "" if share is None else f"{share:.0%}",
+            f"{entry['speedup']:.2f}",
+            f"{min(by_round):.2f}-{max(by_round):.2f}",
+            f"{entry['time_per_pixel']:.2f}",
+        ]
+        if published:
+            figures = [published.get(model, math.nan) for model in (entry["model"], baseline)]
+            row += [f"{figures[0]:.1f}", f"{figures[0] / figures[1]:.2f}"]
+        rows.append(["" if cell == "nan" else cell for cell in row])
+    return f"{format_table(header, rows)}\n\nspeed-up, per image, and time/pixel: over {baseline}"
 
 
-def growth_table(entries: Sequence[Mapping[str, Any]]) -> str:
+def format_size(entry: Entry) -> str:
+    """Height and width of an entry's images."""
+    return "x".join(map(str, entry["size"]))
+
+
+def growth_table(entries: Sequence[Entry]) -> str:
     """How time and memory grow with the work, for models that were measured at several sizes.
 
     Empty if there are none. Both are relative to the growth of the multiply-accumulates from the
     smallest size on: above 1 they grow faster than the work.
     """
-    by_model: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in entries:
+    by_model: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry["forward_macs"]):
         by_model.setdefault(f"{entry['label']} batch {entry['batch']}", []).append(entry)
-    header = ["growth over that of the work", "size", "GMACs", "time", "memory"]
     rows = []
     for label, sizes in by_model.items():
-        if len(sizes) < 2:
-            continue
-        sizes = sorted(sizes, key=lambda entry: entry["forward_macs"])
         first = sizes[0]
-        for entry in sizes:
+        for entry in sizes if len(sizes) > 1 else []:
             work = entry["forward_macs"] / first["forward_macs"]
-            growth = [entry["median_seconds"] / first["median_seconds"] / work]
+            cells = [f"{entry['median_seconds'] / first['median_seconds'] / work:.2f}", "n/a"]
             if entry["peak_bytes"] is not None:
-                growth.append(entry["peak_bytes"] / first["peak_bytes"] / work)
-            cells = [f"{value:.2f}" for value in growth] + ["n/a"] * (2 - len(growth))
-            size = "x".join(map(str, entry["size"]))
-            rows.append([label, size, f"{entry['forward_macs'] / 1e9:.1f}", *cells])
+                cells[1] = f"{entry['peak_bytes'] / first['peak_bytes'] / work:.2f}"
+            rows.append([label, format_size(entry), f"{entry['forward_macs'] / 1e9:.1f}", *cells])
+    header = ["growth over that of the work", "size", "GMACs", "time", "memory"]
     return format_table(header, rows) if rows else ""
 
 
-def profile_table(entries: Sequence[Mapping[str, Any]], rows: int = 15) -> str:
+def profile_table(entries: Sequence[Entry], rows: int = 15) -> str:
     """Milliseconds of a step by operator, one column a workload.
 
-    Empty if nothing was profiled. The operators that take longest anywhere stand first, and the
-    last line adds up those that have none of their own.
+    The operators that take longest anywhere stand first, and the last line adds up those that
+    have none of their own.
     """
     profiles = [entry["operator_seconds"] for entry in entries]
     names = {name for profile in profiles for name in profile}
     longest = sorted(names, key=lambda name: -max(profile.get(name, 0.0) for profile in profiles))
-    shown = longest[:rows]
-    lines = [(name[:60], [profile.get(name, 0.0) for profile in profiles]) for name in shown]
-    rest = [sum(profile.get(name, 0.0) for name in longest[rows:]) for profile in profiles]
-    lines.append(("others", rest))
-    header = ["ms/step, profiled", *(f"({i})" for i, _ in enumerate(entries, start=1))]
-    cells = [[name, *(f"{1000 * value:.1f}" for value in values)] for name, values in lines]
-    legend = "".join(
-        f"\n({i}) {entry['label']} {'x'.join(map(str, entry['size']))}"
-        for i, entry in enumerate(entries, start=1)
-    )
-    return format_table(header, cells) + legend if names else ""
-
-
-def published_table(
-    title: str, figures: Mapping[str, float], names: Sequence[str], baseline: str
-) -> str:
-    """The throughputs that a paper prints, and their ratios to the baseline's.
-
-    Args:
-        title: What stands above the table.
-        figures: Images a second by the models' names, as the benchmark has them.
-        names: The models to list.
-        baseline: One of them; the first printed model takes its place if it has no figure.
-    """
-    reference = figures.get(baseline) or next(iter(figures.values()))
-    rows = [
-        [name, f"{figures[name]:.1f}", f"{figures[name] / reference:.2f}"]
-        for name in names
-        if name in figures
+    cells = []
+    for title, group in [*((name, [name]) for name in longest[:rows]), ("others", longest[rows:])]:
+        seconds = [sum(profile.get(name, 0.0) for name in group) for profile in profiles]
+        cells.append([title[:60], *(f"{1000 * value:.1f}" for value in seconds)])
+    numbers = [f"({i})" for i, _ in enumerate(entries, start=1)]
+    legend = [
+        f"{number} {entry['label']} {format_size(entry)}"
+        for number, entry in zip(numbers, entries, strict=True)
     ]
-    return f"{title}\n" + format_table(["", "images/s", "speed-up"], rows)
+    return "\n".join([format_table(["ms/step, profiled", *numbers], cells), "", *legend])
 
 
 def machine_lines(machine: Mapping[str, Any], matmuls: Mapping[str, Measurement]) -> str:
@@ -181,7 +169,7 @@ def machine_lines(machine: Mapping[str, Any], matmuls: Mapping[str, Measurement]
     if "gpu" in machine:
         where = f"{machine['gpu']}, CUDA {machine['cuda']}; {where}"
     rates = ", ".join(
-        f"{dtype} {2 * matmul.macs / matmul.median / 1e9:.0f} GFLOP/s"
+        f"{dtype} {2 * matmul.macs_per_second / 1e9:.0f} GFLOP/s"
         for dtype, matmul in matmuls.items()
     )
     versions = " ".join(f"{name}=={version}" for name, version in machine["versions"].items())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.model import revert_sync_batchnorm
+from mmengine.config import Config
+from mmengine.model import Sequential, revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import PixelData
 from numpy.random import RandomState
 from torch import Tensor
 
@@ -25,7 +26,7 @@ BOXES = 8  # in each image that a detector trains on
 
 
 def build_model(workload: Workload, cfg: Config) -> Any:
-    """Build a workload's model with random weights.
+    """Build a workload's model, or its backbone, with random weights: speed is that of any.
 
     Args:
         workload: Says what of the config is exchanged.
@@ -36,19 +37,22 @@ def build_model(workload: Workload, cfg: Config) -> Any:
     """
     backbone = cfg.model.get("backbone")
     if backbone is not None:
-        backbone.init_cfg = None  # speed does not depend on the weights
+        backbone.init_cfg = None
         if workload.naive:
             kept = ("arch", "drop_path_rate", "out_indices")
             settings = {key: backbone[key] for key in kept if key in backbone}
-            cfg.model.backbone = ConfigDict(type=naive.NaiveScalableViT, **settings)
+            backbone = cfg.model.backbone = dict(type=naive.NaiveScalableViT, **settings)
         if workload.checkpointed:
-            backbone.with_cp = True
+            backbone["with_cp"] = True
     elif workload.backbone_only or workload.compiled or workload.checkpointed:
         raise UsageError(f"{workload.text}: the model has no backbone")
     torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if workload.backbone_only:
+        model = Sequential(OrderedDict(backbone=MODELS.build(backbone)))
+    else:
+        model = MODELS.build(cfg.model)
     model.init_weights()
-    return model
+    return revert_sync_batchnorm(model)
 
 
 def make_samples(workload: Workload, cfg: Config, random: RandomState) -> list[Any]:
@@ -57,53 +61,47 @@ def make_samples(workload: Workload, cfg: Config, random: RandomState) -> list[A
     Raises:
         UsageError: The framework is none of the three.
     """
-    makers = {"mmpretrain": _class_label, "mmdet": _boxes, "mmseg": _label_map}
+    makers = {"mmpretrain": _class_labels, "mmdet": _boxes, "mmseg": _label_maps}
     scope = cfg.get("default_scope")
     if scope not in makers:
         raise UsageError(f"{workload.text}: default_scope {scope!r} is none of {', '.join(makers)}")
-    samples = []
-    for _ in range(workload.batch):
-        sample = makers[scope](workload.size, cfg, random)
-        shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
+    samples = makers[scope](workload, cfg, random)
+    shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
+    for sample in samples:
         sample.set_metainfo({**dict.fromkeys(shapes, workload.size), "scale_factor": (1.0, 1.0)})
-        samples.append(sample)
     return samples
 
 
-def _class_label(_size: tuple[int, int], cfg: Config, random: RandomState) -> Any:
+def _class_labels(workload: Workload, cfg: Config, random: RandomState) -> list[Any]:
     from mmpretrain.structures import DataSample
 
-    return DataSample().set_gt_label(random.randint(cfg.model.head.num_classes))
+    labels = random.randint(cfg.model.head.num_classes, size=workload.batch)
+    return [DataSample().set_gt_label(label) for label in labels.tolist()]
 
 
-def _boxes(size: tuple[int, int], _cfg: Config, random: RandomState) -> Any:
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
+def _boxes(workload: Workload, _cfg: Config, _random: RandomState) -> list[Any]:
+    from mmdet.testing import demo_mm_inputs
 
-    image = np.array(size[::-1])
-    sizes = random.uniform(0.125, 0.5, (BOXES, 2)) * image
-    corners = random.uniform(0, 1, (BOXES, 2)) * (image - sizes)
-    boxes = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
-    masks = np.zeros((BOXES, *size), dtype=np.uint8)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
-        mask[top:bottom, left:right] = 1
-    sample = DetDataSample()
-    sample.gt_instances = InstanceData(
-        bboxes=torch.from_numpy(boxes),
-        labels=torch.from_numpy(random.randint(2, size=BOXES)),  # every data set has two classes
-        masks=BitmapMasks(masks, *size),
+    inputs = demo_mm_inputs(
+        workload.batch,
+        (3, *workload.size),
+        num_items=[BOXES] * workload.batch,
+        num_classes=2,  # every data set has two
+        with_mask=True,
     )
-    return sample
+    return list(inputs["data_samples"])
 
 
-def _label_map(size: tuple[int, int], _cfg: Config, random: RandomState) -> Any:
+def _label_maps(workload: Workload, _cfg: Config, random: RandomState) -> list[Any]:
     from mmseg.structures import SegDataSample
 
-    patches = random.randint(2, size=(-(-size[0] // 32), -(-size[1] // 32)))
-    labels = patches.repeat(32, axis=0).repeat(32, axis=1)[: size[0], : size[1]]
-    sample = SegDataSample()
-    sample.gt_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
-    return sample
+    samples = []
+    for patches in random.randint(2, size=(workload.batch, *(-(-n // 32) for n in workload.size))):
+        labels = patches.repeat(32, axis=0).repeat(32, axis=1)
+        labels = labels[: workload.size[0], : workload.size[1]]
+        gt_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
+        samples.append(SegDataSample(gt_sem_seg=gt_sem_seg))
+    return samples
 
 
 def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
@@ -127,27 +125,25 @@ class ModelWork:
 
     def __init__(self, workload: Workload, device: torch.device) -> None:
         cfg = read_config(workload)
-        init_default_scope(cfg.get("default_scope", "mmengine"))
-        model = build_model(workload, cfg)
         self.scope, self.workload, self.device = cfg.get("default_scope"), workload, device
-        measured = model.backbone if workload.backbone_only else model
-        self.macs = workload.batch * count_complexity(measured, workload.size).total_macs
+        init_default_scope(self.scope or "mmengine")
+        model = build_model(workload, cfg)
+        self.macs = workload.batch * count_complexity(model, workload.size).total_macs
         self.dtype = getattr(torch, workload.dtype)
-        if self.scope == "mmdet" and self.dtype != torch.float32:
-            amp.keep_boxes_in_float32(model)
-        self.model = measured.train(workload.training).to(device)
-        if workload.compiled:
-            compile_backbone(model, inference=not workload.training)
         random = RandomState(0)
         images = random.standard_normal((workload.batch, 3, *workload.size)).astype(np.float32)
         self.images = torch.from_numpy(images).to(device)
         self.samples: list[Any] = []
-        if not workload.backbone_only:
-            samples = make_samples(workload, cfg, random)
-            self.samples = [sample.to(device) for sample in samples]
+        self.model = model.train(workload.training).to(device)
         self.optimizer: torch.optim.Optimizer | None = None
-        if workload.training and not workload.backbone_only:
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+        if not workload.backbone_only:
+            self.samples = [sample.to(device) for sample in make_samples(workload, cfg, random)]
+            if self.scope == "mmdet" and self.dtype != torch.float32:
+                amp.keep_boxes_in_float32(model)
+            if workload.training:
+                self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+        if workload.compiled:
+            compile_backbone(model, inference=not workload.training)
         # small gradients vanish in float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
 

@@ -13,8 +13,6 @@ from mmengine.config import Config
 from mmscalablevit.cli.config import load_config, parse_size
 from mmscalablevit.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
-
 # Configs by the names that users type: those of this repository, and MMPretrain's.
 OURS = "configs/classification/scalablevit/scalablevit-{}_8xb128_in1k.py"
 NAMES = {
@@ -130,6 +128,11 @@ def parse_workload(text: str, default: Workload) -> Workload:
     return workload
 
 
+def own_config(path: str) -> str:
+    """Where a config of this project lies, which is beside the package."""
+    return str(Path(__file__).resolve().parents[2] / path)
+
+
 def read_config(workload: Workload) -> Config:
     """Read the config behind a workload's model.
 
@@ -143,7 +146,7 @@ def read_config(workload: Workload) -> Config:
         except (ImportError, OSError, ValueError) as error:
             raise UsageError(f"{workload.text}: cannot read the config {path}: {error}") from error
     elif path.endswith((".py", ".json", ".yaml", ".yml")):
-        cfg = load_config(str(ROOT / path) if workload.model in NAMES else path)
+        cfg = load_config(own_config(path) if workload.model in NAMES else path)
     else:
         near = difflib.get_close_matches(path, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -16,15 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmscalablevit.benchmark import measuring as benchmark
-from mmscalablevit.benchmark.measuring import Measurement
-from mmscalablevit.benchmark.report import (
-    find_baseline,
-    growth_table,
-    profile_table,
-    published_table,
-    summarize,
-)
+from mmscalablevit.benchmark import measuring
+from mmscalablevit.benchmark.measuring import Measurement, Measurements
+from mmscalablevit.benchmark.report import growth_table, profile_table, speed_table, summarize
 from mmscalablevit.benchmark.workloads import Workload, parse_size, parse_workload
 from mmscalablevit.errors import UsageError
 
@@ -126,10 +120,10 @@ class Sleep:
 
 def test_time_is_that_of_one_step() -> None:
     work = Sleep(seconds=0.02)
-    seconds = benchmark.time_steps(work, CPU, 0.1)
+    seconds = measuring.time_steps(work, CPU, 0.1)
     assert work.steps >= 3
     assert seconds >= 0.02  # it never takes less; more it may
-    assert benchmark.time_steps(Sleep(seconds=0.02), CPU, 0.0) >= 0.02
+    assert measuring.time_steps(Sleep(seconds=0.02), CPU, 0.0) >= 0.02
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
@@ -137,32 +131,39 @@ def test_peak_memory_is_what_a_step_takes_and_what_stays() -> None:
     torch.zeros(1 << 26)  # 256 MiB, freed: no part of the peak
     work = Sleep(numbers=1 << 24)  # 64 MiB
     work.step()
-    peak = benchmark.measure_peak(work, CPU)
+    peak = measuring.measure_peak(work, CPU)
     assert peak == pytest.approx(64 * 2**20 + 4000, rel=0.1)
 
 
-def measurements() -> tuple[list[Workload], list[Measurement], dict[str, Measurement]]:
-    """Two models at two sizes, in three rounds, the second twice as slow as the others."""
-    small, large = (
-        replace(DEFAULT, batch=2, size=(32, 32)),
-        replace(DEFAULT, batch=2, size=(64, 64)),
-    )
-    workloads = [
-        replace(sized, text=name, model=name) for sized in (small, large) for name in ("a", "b")
-    ]
-    measured = [
-        Measurement([0.1, 0.2, 0.1], 1000, 10),
-        Measurement([0.05, 0.1, 0.05], 500, 10),
-        Measurement([0.4, 0.8, 0.4], 4000, 40),
-        Measurement([0.4, 0.8, 0.4], 1000, 40),
-    ]
-    return workloads, measured, {"float32": Measurement([0.1, 0.2, 0.1], None, 20)}
+SIZES = ((32, 32), (64, 64))
+
+
+def measurements(*keys: tuple[str, int]) -> Measurements:
+    """Of models ``a`` and ``b`` at two sizes, in three rounds, the second twice as slow as others.
+
+    Keys choose models and places of sizes; without, it is all four.
+    """
+    measured = {
+        ("a", 0): Measurement([0.1, 0.2, 0.1], 1000, 10, {"mm": 0.5, "add": 0.001, "copy": 0.002}),
+        ("b", 0): Measurement([0.05, 0.1, 0.05], 500, 10, {"mm": 0.25, "gelu": 0.125}),
+        ("a", 1): Measurement([0.4, 0.8, 0.4], 4000, 40),
+        ("b", 1): Measurement([0.4, 0.8, 0.4], 1000, 40),
+    }
+    works: dict[Workload | str, Measurement] = {
+        Workload(text=name, model=name, batch=2, size=SIZES[place]): measured[name, place]
+        for name, place in keys or measured
+    }
+    return {**works, "float32": Measurement([0.1, 0.2, 0.1], None, 20)}
+
+
+def cells(table: str) -> list[list[str]]:
+    """The cells of a table's rows, without its header."""
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def test_ratios_are_those_of_the_same_round_and_size() -> None:
-    workloads, measured, matmuls = measurements()
-    entries = summarize(workloads, measured, matmuls, baseline="a")
-    assert [find_baseline(workloads, i, "a") for i in range(4)] == [0, 0, 2, 2]
+    entries = summarize(measurements(), baseline="a")
     assert [entry["speedup"] for entry in entries] == pytest.approx([1, 2, 1, 1])
     assert entries[1]["speedup_by_round"] == pytest.approx([2, 2, 2])
     assert entries[1]["images_per_second"] == pytest.approx(40)
@@ -171,25 +172,22 @@ def test_ratios_are_those_of_the_same_round_and_size() -> None:
 
 
 def test_sizes_compare_per_pixel_and_batches_per_image() -> None:
-    workloads, measured, matmuls = measurements()
-    one = replace(workloads[0], batch=1)
-    pair = [one, workloads[3]]  # the baseline has one size alone
-    entries = summarize(pair, [measured[0], measured[3]], matmuls, baseline="a")
+    (a, one), (b, other), matmul = measurements(("a", 0), ("b", 1)).items()  # no size in common
+    assert isinstance(a, Workload)
+    entries = summarize(dict([(replace(a, batch=1), one), (b, other), matmul]), baseline="a")
     assert entries[1]["speedup"] == pytest.approx(0.5)  # four times the time, twice the images
     assert entries[1]["time_per_pixel"] == pytest.approx(0.5)  # and eight times the pixels
 
 
 def test_growth_is_over_that_of_the_work() -> None:
-    workloads, measured, matmuls = measurements()
-    lines = growth_table(summarize(workloads, measured, matmuls, baseline="a")).splitlines()
-    assert [line.split()[-2:] for line in lines[1:]] == [
+    table = growth_table(summarize(measurements(), baseline="a"))
+    assert [row[-2:] for row in cells(table)] == [
         ["1.00", "1.00"],
         ["1.00", "1.00"],
         ["1.00", "1.00"],
         ["2.00", "0.50"],
     ]
-    one_size = summarize(workloads[:2], measured[:2], matmuls, baseline="a")
-    assert growth_table(one_size) == ""
+    assert growth_table(summarize(measurements(("a", 0), ("b", 0)), baseline="a")) == ""
 
 
 def test_a_profile_is_of_one_step() -> None:
@@ -207,7 +205,7 @@ def test_a_profile_is_of_one_step() -> None:
 
     work = Product()
     begun = time.perf_counter()
-    operators = benchmark.profile_operators(work, CPU, steps=100)
+    operators = measuring.profile_operators(work, CPU, steps=100)
     elapsed = time.perf_counter() - begun
     assert work.steps == 100
     assert operators["aten::mm"] > 0 and operators["aten::relu"] > 0
@@ -215,28 +213,21 @@ def test_a_profile_is_of_one_step() -> None:
 
 
 def test_a_profile_shows_the_longest_and_adds_up_the_rest() -> None:
-    workloads, measured, matmuls = measurements()
-    measured[0] = replace(measured[0], operators={"mm": 0.5, "add": 0.001, "copy": 0.002})
-    measured[1] = replace(measured[1], operators={"mm": 0.25, "gelu": 0.125})
-    entries = summarize(workloads[:2], measured[:2], matmuls, baseline="a")
-    lines = profile_table(entries, rows=2).splitlines()
-    assert [line.split() for line in lines[1:4]] == [
+    entries = summarize(measurements(("a", 0), ("b", 0)), baseline="a")
+    table = profile_table(entries, rows=2)
+    assert cells(table) == [
         ["mm", "500.0", "250.0"],
         ["gelu", "0.0", "125.0"],
         ["others", "3.0", "0.0"],
     ]
-    assert lines[4].startswith("(1) a ") and lines[5].startswith("(2) b ")
+    legend = table.splitlines()[-2:]
+    assert legend[0].startswith("(1) a ") and legend[1].startswith("(2) b ")
 
 
 def test_published_throughputs_stand_beside_the_measured_ones() -> None:
-    figures = {"swin-t": 975.0, "scalablevit-s": 832.9}
-    names = ["swin-t", "twins-svt-s", "scalablevit-s"]
-    lines = published_table("Table 6", figures, names, "swin-t").splitlines()
-    assert lines[0] == "Table 6"
-    assert [line.split() for line in lines[2:]] == [
-        ["swin-t", "975.0", "1.00"],
-        ["scalablevit-s", "832.9", "0.85"],  # Twins-SVT-S is not in the table
-    ]
+    entries = summarize(measurements(("a", 0), ("b", 0)), baseline="a")
+    table = speed_table(entries, "a", {"a": 400.0, "c": 1.0})  # b is not in the table
+    assert [row[-2:] for row in cells(table)] == [["400.0", "1.00"], ["", ""]]
 
 
 @pytest.mark.parametrize(
