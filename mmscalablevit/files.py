@@ -25,9 +25,27 @@ def ensure_writable(directory: str | os.PathLike) -> None:
         raise UsageError(f"cannot write to {directory}: {error.strerror}") from error
 
 
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file that appears under its name only when it is complete.
+
+    Folders that are missing are made.
+
+    Raises:
+        OSError: It cannot be written; a file of that name is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write a JSON file whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())

@@ -18,7 +18,7 @@ import torch
 from mmscalablevit import __version__
 from mmscalablevit.checkpoints.conversion import STATE_DICT_ENTRIES, convert
 from mmscalablevit.checkpoints.reading import CheckpointError, load_file
-from mmscalablevit.runner.resume import WholeFileBackend
+from mmscalablevit.files import write_whole
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main() -> None:
     content = io.BytesIO()
     torch.save({"meta": meta, "state_dict": converted.state_dict}, content)
     try:
-        WholeFileBackend().put(content.getvalue(), args.dst)
+        write_whole(args.dst, content.getvalue())
     except OSError as error:
         sys.exit(f"cannot write {args.dst}: {error.strerror or error}")
     print(

@@ -76,9 +76,7 @@ def write_out(text: str, out: Path | None) -> None:
     if out is None:
         print(text, end="")
         return
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, out)
+    files.write_whole(out, text.encode())
     print(f"written to {out}")
 
 

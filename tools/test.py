@@ -23,7 +23,6 @@ from mmscalablevit.evaluation import outputs
 from mmscalablevit.evaluation.selection import select_metrics
 from mmscalablevit.hooks.data import CheckDataHook
 from mmscalablevit.models.pyramid import InputError
-from mmscalablevit.runner import resume
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,7 +105,6 @@ def main() -> None:
     """Test; errors that the user can mend end with a message instead of a traceback."""
     args = parse_args()
     use_safe_loading()
-    resume.write_files_whole()
     try:
         test(args)
     except (UsageError, CheckpointError, InputError) as error:

@@ -148,7 +148,6 @@ def main() -> None:
     """Train; errors that the user can mend end with a message instead of a traceback."""
     args = parse_args()
     use_safe_loading()
-    resume.write_files_whole()
     try:
         train(args)
     except (UsageError, CheckpointError, InputError) as error:

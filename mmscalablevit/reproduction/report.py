@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmscalablevit.files import write_whole
 from mmscalablevit.reproduction.cells import (
     NOTHING,
     PRELIMINARY,
@@ -21,7 +22,6 @@ from mmscalablevit.reproduction.cells import (
 )
 from mmscalablevit.reproduction.collecting import RunReport, TableReport
 from mmscalablevit.reproduction.page import to_html
-from mmscalablevit.runner.resume import WholeFileBackend
 
 _CSV_HEADER = (
     *("table", "row", "group", "column", "unit", "published", "ours", "difference"),
@@ -48,7 +48,7 @@ def write_reports(reports: Sequence[TableReport], out: Path, name: str) -> list[
     written = []
     for suffix, text in texts.items():
         path = out / f"{name}{suffix}"
-        WholeFileBackend().put(text.encode("utf-8", "replace"), path)
+        write_whole(path, text.encode("utf-8", "replace"))
         written.append(path)
     return written
 

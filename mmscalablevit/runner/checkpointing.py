@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmscalablevit.checkpoints.reading import CheckpointError
 from mmscalablevit.errors import UsageError
+from mmscalablevit.files import write_whole
 from mmscalablevit.models.wrappers import bare_model
 from mmscalablevit.runner.loops import ResumableEpochLoop
 from mmscalablevit.runner.random_states import (
@@ -34,6 +36,18 @@ _GIB = 2**30
 
 # A checkpoint within an epoch, between those of its start and its end.
 _WITHIN_EPOCH = re.compile(r"epoch_\d+_iter_\d+\.pth")
+
+
+_BACKEND = "mmscalablevit"
+
+
+@register_backend(_BACKEND)
+class WholeFileBackend(LocalBackend):
+    """Local files that appear under their name only when they are complete."""
+
+    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
+        """Write a file whole or not at all."""
+        write_whole(filepath, obj)
 
 
 class LateRemoval:
@@ -76,6 +90,7 @@ class LateRemoval:
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with the same arguments, for runs that last days.
 
+    - A local checkpoint is there whole or not at all.
     - An old checkpoint is removed after the new one is written, not before.
     - If one cannot be written, as the disk is full, training goes on and tries again at the next
       interval. It stops at the third failure in a row, and where the last checkpoint fails.
@@ -91,9 +106,13 @@ class SafeCheckpointHook(CheckpointHook):
     last_good: str | None = None
     last_ckpt: str | None
     file_backend: Any
+    backend_args: dict[str, Any] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        local = "://" not in str(self.out_dir or "")
+        if local and self.backend_args is None and self.file_client_args is None:
+            self.backend_args = {"backend": _BACKEND}
         self._failures = 0
         self._resumed: dict[str, Any] | None = None
         self._random_states: list[dict[str, Any]] = []
@@ -197,7 +216,9 @@ class SafeCheckpointHook(CheckpointHook):
         self._random_states = gather_states()
         name = f"epoch_{runner.epoch}_iter_{count}.pth"
         try:
-            runner.save_checkpoint(self.out_dir, name, meta=meta, by_epoch=False)
+            runner.save_checkpoint(
+                self.out_dir, name, meta=meta, by_epoch=False, backend_args=self.backend_args
+            )
         except OSError as error:
             runner.logger.error(f"{name} cannot be written: {error.strerror}")
             return None

@@ -119,11 +119,11 @@ def _explain(runner: Runner, loss: float, outputs: Mapping[str, Any], data_batch
         for name, value in outputs.items()
         if name != "loss" and (not torch.is_tensor(value) or value.numel() == 1)
     }
-    listed = "".join(f", {name} {value:.4g}" for name, value in parts.items())
+    parts_text = "".join(f", {name} {value:.4g}" for name, value in parts.items())
     rates = runner.optim_wrapper.get_lr()
     rate = max(max(values) for values in rates.values())
     lines = [
-        f"the loss is {loss} at {place}{listed}",
+        f"the loss is {loss} at {place}{parts_text}",
         f"the learning rate ({rate:.3g}): too high for this batch size, or no warm-up?",
         "optim_wrapper.clip_grad: gradients that are not clipped",
         "--amp: does it also happen with --amp bfloat16, or without?",

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a crash: written whole or not at all, resumed from the newest good."""
+"""Which of a work directory's checkpoints a run goes on from: the newest good one of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
-from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -25,29 +24,6 @@ _PERIODIC = re.compile(r"(?:epoch_(\d+)(?:_iter_(\d+))?|iter_(\d+))\.pth")
 
 # Names the checkpoints of a directory that are of earlier runs, and when each was written.
 _EARLIER = ".earlier_checkpoints.json"
-
-
-class WholeFileBackend(LocalBackend):
-    """Local files that appear under their name only when they are complete."""
-
-    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        """Write to a temporary name in the same directory, then rename."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_files_whole() -> None:
-    """Make MMEngine write its checkpoints and dumps through :class:`WholeFileBackend`."""
-    register_backend("local", WholeFileBackend, force=True, prefixes="")
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> str | None:

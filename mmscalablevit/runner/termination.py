@@ -32,6 +32,8 @@ class Termination:
 
     def start(self) -> None:
         """Take over from the present handler, unless a library has set it past Python."""
+        if Termination._active is not None:
+            Termination._active.stop()  # of a run that came to no end
         if signal.getsignal(signal.SIGTERM) is not None:
             _watch_forks()
             Termination._active = self

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from mmscalablevit.checkpoints import CheckpointError, load_file
 from mmscalablevit.errors import UsageError
+from mmscalablevit.files import write_whole
 from mmscalablevit.runner import checkpointing, resume
 from mmscalablevit.runner.checkpointing import SafeCheckpointHook
 from mmscalablevit.runner.resume import find_checkpoint
@@ -40,6 +41,20 @@ def names(directory: Path) -> list[str]:
 
 def safe_hook(run) -> SafeCheckpointHook:
     return next(hook for hook in run.hooks if isinstance(hook, SafeCheckpointHook))
+
+
+def test_checkpoints_are_written_whole(tmp_path, monkeypatch):
+    written = []
+
+    def write(path, content):
+        written.append(os.path.basename(path))
+        write_whole(path, content)
+
+    monkeypatch.setattr(checkpointing, "write_whole", write)
+    build_run(tmp_path, length=2, validate=True, save_best="accuracy").train()
+    best = "best_accuracy_epoch_2.pth"
+    assert written == ["epoch_1.pth", "epoch_2.pth", best, "epoch_2.pth"]
+    assert names(tmp_path) == [best, "epoch_1.pth", "epoch_2.pth"]
 
 
 class Spy(Hook):

@@ -9,8 +9,8 @@ import torch
 from mmengine.hooks import Hook
 
 from mmscalablevit.errors import UsageError
-from mmscalablevit.runner.termination import EXIT_CODE
 from mmscalablevit.runner.resume import find_checkpoint
+from mmscalablevit.runner.termination import EXIT_CODE
 
 from .toy_run import build_run
 

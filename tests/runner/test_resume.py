@@ -3,21 +3,17 @@ from __future__ import annotations
 import errno
 import os
 
-import mmengine
 import pytest
 import torch
-from mmengine.fileio import get_file_backend
-from mmengine.fileio.backends import registry_utils
 
+from mmscalablevit.files import write_whole
 from mmscalablevit.runner.resume import (
-    WholeFileBackend,
     explain_disk_error,
     find_checkpoint,
     list_checkpoints,
     newer_checkpoints,
     remove_leftovers,
     set_aside,
-    write_files_whole,
 )
 
 
@@ -43,35 +39,17 @@ def test_a_bad_checkpoint_is_passed_over(tmp_path, damage):
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    backend, path = WholeFileBackend(), tmp_path / "sub" / "x.pth"
-    backend.put(b"old", path)
+    path = tmp_path / "sub" / "x.pth"
+    write_whole(path, b"old")
 
     def fail(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        backend.put(b"new", path)
+        write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in path.parent.iterdir()] == ["x.pth"]
-
-
-@pytest.fixture
-def restored_backends():
-    """Put back the file backends of the whole process."""
-    tables = (registry_utils.backends, registry_utils.prefix_to_backends)
-    before = [dict(table) for table in tables]
-    yield
-    for table, content in zip(tables, before, strict=True):
-        table.clear()
-        table.update(content)
-
-
-def test_mmengine_writes_through_it(tmp_path, restored_backends):
-    write_files_whole()
-    assert isinstance(get_file_backend(str(tmp_path / "x.pth")), WholeFileBackend)
-    mmengine.dump({"a": 1}, tmp_path / "x.json")
-    assert mmengine.load(tmp_path / "x.json") == {"a": 1}
 
 
 def test_checkpoints_within_an_epoch_lie_between_those_of_its_ends(tmp_path):

@@ -27,7 +27,8 @@ import torch
 import torch._dynamo  # takes seconds, and initializations use it
 from mmpretrain.utils import register_all_modules
 
-from mmscalablevit.runner import loops, resume
+from mmscalablevit import files
+from mmscalablevit.runner import checkpointing, loops
 
 TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 
@@ -100,8 +101,16 @@ def watch_writing(events: Events) -> None:
             os.replace(source, target)
             events.happens("write: complete")
 
-    resume.open = SlowFile
-    resume.os = WatchedOs()
+    plain = files.write_whole
+
+    def write_checkpoint(path: Any, content: bytes) -> None:
+        files.open, files.os = SlowFile, WatchedOs()
+        try:
+            plain(path, content)
+        finally:
+            files.open, files.os = builtins.open, os
+
+    checkpointing.write_whole = write_checkpoint
 
 
 def start(fault: Sequence | None, arguments: list[str]) -> tuple[int, str]:
