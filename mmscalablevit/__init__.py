@@ -8,9 +8,6 @@ from mmscalablevit.environment import require_usable
 from mmscalablevit.version import __version__
 
 if require_usable():
-    from mmscalablevit.checkpoints.reading import allow_mmengine_checkpoints
     from mmscalablevit.models import LVT, ScalableViT, STViT
-
-    allow_mmengine_checkpoints()
 
 __all__ = ["LVT", "STViT", "ScalableViT", "__version__"]

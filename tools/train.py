@@ -124,7 +124,17 @@ def train(args: argparse.Namespace) -> None:
         randomness = cfg.setdefault("randomness", ConfigDict())
         randomness.seed = args.seed if args.seed is not None else randomness.get("seed")
         randomness.deterministic = args.deterministic
-    locking.lock_work_dir(cfg.work_dir)
+    with locking.lock_work_dir(cfg.work_dir):
+        train_alone(cfg, args)
+
+
+def train_alone(cfg: Config, args: argparse.Namespace) -> None:
+    """Train in a work directory that no other process trains in.
+
+    Raises:
+        UsageError: An option does not fit the config or the machine.
+        CheckpointError: A checkpoint cannot be used.
+    """
     if int(os.environ.get("RANK", 0)) == 0:  # which holds the lock
         resume.remove_leftovers(cfg.work_dir)
     if cfg.get("resume") and "://" not in cfg.load_from:

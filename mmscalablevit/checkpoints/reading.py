@@ -16,6 +16,7 @@ import re
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from mmengine.fileio import PickleHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
+
+from mmscalablevit.errors import UsageError
 
 try:
     from numpy._core import multiarray, numeric
@@ -52,8 +55,26 @@ _DAMAGE = (
 )
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UsageError, RuntimeError):
     """A checkpoint file cannot be used; the message names the file, the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read, to be handed on and not read again.
+
+    Attributes:
+        path: The file.
+        content: The object that was saved, its tensors on the CPU.
+    """
+
+    path: str
+    content: Any
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights; see :func:`find_state_dict`."""
+        return find_state_dict(self.content, self.path)
 
 
 # The methods that MMEngine's checkpoints refer to, by the class they belong to.
@@ -103,16 +124,6 @@ def mmengine_globals() -> list[AllowedGlobal]:
     return allowed
 
 
-def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` accept MMEngine's own checkpoints.
-
-    torch 2.6 made ``weights_only=True`` the default, by which MMEngine 0.10 can no longer read
-    what it wrote itself. Older torch has no allow-list, and does not need this one.
-    """
-    if hasattr(torch.serialization, "safe_globals"):
-        torch.serialization.add_safe_globals(mmengine_globals())
-
-
 def load_file(
     path: str | os.PathLike,
     map_location: Any = "cpu",
@@ -142,12 +153,11 @@ def load_file(
         raise CheckpointError(
             f"cannot load {path} safely with torch {torch.__version__}; install torch 2.6 or later"
         )
-    allow_mmengine_checkpoints()
     # The context manager removes what it was given, so it gets only what is not there yet.
     known = torch.serialization.get_safe_globals()
-    extra = [entry for entry in extra_globals if entry not in known]
+    allowed = [entry for entry in (*mmengine_globals(), *extra_globals) if entry not in known]
     try:
-        with torch.serialization.safe_globals(extra):
+        with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location=map_location, weights_only=True)
     except torch.OutOfMemoryError:  # the file is not to blame
         raise
@@ -256,14 +266,16 @@ class _PlainPickleHandler(PickleHandler):
 def use_safe_loading() -> None:
     """Make every checkpoint that MMEngine loads in this process go through safe loading.
 
-    Local files are read by :func:`load_file`, for its messages. For the other places that call
-    ``torch.load`` (downloads, object stores, the frameworks' own code) torch's environment
-    switch turns ``weights_only`` on, even where the caller turned it off. Other pickles that
-    MMEngine reads, such as annotations, may hold plain objects and arrays.
+    For the tools, which call it as they start: it changes the whole process. Local files are read
+    by :func:`load_file`, for its messages. For the other places that call ``torch.load``
+    (downloads, object stores, the frameworks' own code) torch's environment switch turns
+    ``weights_only`` on, even where the caller turned it off. Other pickles that MMEngine reads,
+    such as annotations, may hold plain objects and arrays.
     """
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
-    allow_mmengine_checkpoints()
+    if hasattr(torch.serialization, "safe_globals"):  # older torch has no list of what is allowed
+        torch.serialization.add_safe_globals(mmengine_globals())
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
     register_handler(["pickle", "pkl"])(_PlainPickleHandler)
 

@@ -7,7 +7,6 @@ systems that support locks it holds between machines too.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import json
@@ -15,6 +14,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -27,9 +27,6 @@ LOCK_NAME = ".lock"
 
 # Whoever looks at a lock holds it for an instant.
 _PATIENCE = 3.0  # seconds
-
-# The lock is gone as soon as its file is closed, so the files stay open as long as the process.
-_held: list[IO[str]] = []
 
 
 @dataclass(frozen=True)
@@ -51,49 +48,56 @@ class Holder:
         return f"process {self.pid} on {self.host}{job}"
 
 
-def lock_work_dir(work_dir: str | os.PathLike) -> None:
-    """Take a work directory's lock until this process ends.
+@contextlib.contextmanager
+def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
+    """Hold a work directory's lock.
 
     In a distributed training only the first process takes it. Where the file system knows no
-    locks, the training goes on without.
+    locks, the training goes on without. At the end the file is left empty, which tells an end from
+    a death on another machine.
 
     Raises:
         UsageError: Another process trains there.
     """
     if int(os.environ.get("RANK", 0)) > 0:
+        yield
         return
-    file = open(Path(work_dir) / LOCK_NAME, "a+", encoding="utf-8")  # noqa: SIM115
+    # Closing the file drops the lock.
+    with open(Path(work_dir) / LOCK_NAME, "a+", encoding="utf-8") as file:
+        _take(file, work_dir)
+        file.truncate(0)
+        holder = Holder(socket.gethostname(), os.getpid(), os.environ.get("SLURM_JOB_ID"))
+        file.write(json.dumps(asdict(holder)))
+        file.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                file.truncate(0)
+
+
+def _take(file: IO[str], work_dir: str | os.PathLike) -> None:
+    """Lock a work directory's file.
+
+    Raises:
+        UsageError: Another process holds it.
+    """
     give_up = time.monotonic() + _PATIENCE
     while True:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            return
         except (BlockingIOError, PermissionError):
             if time.monotonic() > give_up:
-                other = last_holder(work_dir) or "another process"
-                file.close()
                 raise UsageError(
-                    f"{other} trains in {work_dir} already; wait for it or stop it, or choose "
-                    "another --work-dir"
+                    f"{last_holder(work_dir) or 'another process'} trains in {work_dir} already; "
+                    "wait for it or stop it, or choose another --work-dir"
                 ) from None
             time.sleep(0.1)
         except OSError as error:
             message = f"{work_dir} cannot be locked ({error.strerror}): do not train there twice"
             print_log(message, logger="current", level=logging.WARNING)
-            break
-    file.truncate(0)
-    holder = Holder(socket.gethostname(), os.getpid(), os.environ.get("SLURM_JOB_ID"))
-    file.write(json.dumps(asdict(holder)))
-    file.flush()
-    _held.append(file)
-
-
-@atexit.register
-def _release() -> None:
-    """Leave the lock files empty, which tells an end from a death on another machine."""
-    while _held:
-        with contextlib.suppress(OSError), _held.pop() as file:
-            file.truncate(0)
+            return
 
 
 def current_holder(work_dir: str | os.PathLike) -> Holder | None:

@@ -208,10 +208,13 @@ def starts_from(work_dir: Path, weights: Path) -> bool:
 @pytest.mark.slow
 def test_a_second_training_in_the_same_directory_is_refused(place):
     """The lock is taken by tools/train.py itself, so it holds however training is started."""
-    hold = (
-        "import time; from mmscalablevit.runner.locking import lock_work_dir; "
-        "lock_work_dir('runs'); print('locked', flush=True); time.sleep(300)"
-    )
+    hold = """
+import time
+from mmscalablevit.runner.locking import lock_work_dir
+with lock_work_dir("runs"):
+    print("locked", flush=True)
+    time.sleep(300)
+"""
     prepare_data()
     Path("runs").mkdir()
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as other:

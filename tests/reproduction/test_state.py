@@ -27,16 +27,19 @@ from tests.reproduction.making import (
 )
 
 # Takes the lock as tools/train.py does, and ends.
-LOCK = (
-    "import sys; from mmscalablevit.runner.locking import lock_work_dir as lock; lock(sys.argv[1])"
-)
+LOCK = """
+import sys
+from mmscalablevit.runner.locking import lock_work_dir
+with lock_work_dir(sys.argv[1]):
+    pass
+"""
 
 
 def hold_lock(work_dir: Path, told: Connection) -> None:
     """Take the lock as tools/train.py does, tell so, and wait."""
-    lock_work_dir(work_dir)
-    told.send("locked")
-    time.sleep(100)
+    with lock_work_dir(work_dir):
+        told.send("locked")
+        time.sleep(100)
 
 
 @pytest.fixture
@@ -84,8 +87,9 @@ def test_a_lock_lives_as_long_as_its_process_and_no_longer(trainings):
             status = state.examine(cls, None)
             assert status.state is State.RUNNING
             assert status.remark.startswith(f"process {process.pid} on ")
-        with pytest.raises(UsageError, match=f"process {process.pid} on .* trains in runs/cls"):
-            lock_work_dir(cls.work_dir)
+        said = f"process {process.pid} on .* trains in runs/cls"
+        with pytest.raises(UsageError, match=said), lock_work_dir(cls.work_dir):
+            pass
     finally:
         process.kill()
         process.join()
