@@ -3,7 +3,9 @@
 import warnings
 
 from mmscalablevit.cli.amp import BFloat16OptimWrapper
+from mmscalablevit.errors import UsageError
 from mmscalablevit.evaluation.outputs import ClassificationResults
+from mmscalablevit.evaluation.selection import available_metrics, select_metrics
 from mmscalablevit.hooks import MatchingCheckpointHook, SavePicturesHook
 
 __all__ = [
@@ -11,6 +13,9 @@ __all__ = [
     "ClassificationResults",
     "MatchingCheckpointHook",
     "SavePicturesHook",
+    "UsageError",
+    "available_metrics",
+    "select_metrics",
 ]
 
 warnings.warn(

@@ -1,13 +1,5 @@
-"""Moved: mmscalablevit.hooks has what configs named here."""
-
-import warnings
+"""Moved: mmscalablevit.hooks has what configs named here; the folder's import says so."""
 
 from mmscalablevit.hooks.drop_path import DropPathHook
 
 __all__ = ["DropPathHook"]
-
-warnings.warn(
-    "mmscalablevit.engine.drop_path has moved: name mmscalablevit.hooks in custom_imports",
-    FutureWarning,
-    stacklevel=2,
-)

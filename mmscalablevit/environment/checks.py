@@ -7,13 +7,12 @@ from typing import Literal
 
 from mmscalablevit.environment.facts import (
     LITE,
-    MIN_MMCV,
-    MIN_MMENGINE,
-    MIN_TORCH,
+    MINIMUM,
     ONEDL,
     UPSTREAM,
     Environment,
     Probe,
+    distributions,
     release,
 )
 from mmscalablevit.errors import Finding
@@ -39,6 +38,23 @@ def _install_torch(env: Environment, options: str = "") -> str:
     return _pip(torch, env.pin("torchvision"), options=options)
 
 
+def _describe(env: Environment, module: str) -> str:
+    """Return the installed version of a module, with its distribution if it is an unusual one."""
+    usual, name = distributions(module)[0], env.providers(module)[0]
+    return env.versions[name] if name == usual else f"{env.versions[name]} ({name})"
+
+
+def _missing_or_old(env: Environment, module: str, remedy: str) -> Finding | None:
+    """Return what is wrong if a module is not installed or older than is needed."""
+    names, minimum = env.providers(module), MINIMUM[module]
+    if not names:
+        return Finding(module, "fail", "not installed", remedy)
+    if release(env.versions[names[0]]) >= minimum:
+        return None
+    found = f"{_describe(env, module)}: {'.'.join(map(str, minimum))} or newer is needed"
+    return Finding(module, "fail", found, remedy)
+
+
 def check_python(env: Environment) -> list[Finding]:
     """Check for an interpreter that torch's wheels exist for."""
     found = "{}.{}".format(*env.python)
@@ -50,12 +66,9 @@ def check_python(env: Environment) -> list[Finding]:
 
 def check_torch(env: Environment) -> list[Finding]:
     """Check that torch is there, new enough and can be imported."""
-    version = env.versions.get("torch")
-    remedy = _install_torch(env)
-    if version is None:
-        return [Finding("torch", "fail", "not installed", remedy)]
-    if release(version) < MIN_TORCH:
-        return [Finding("torch", "fail", f"{version}: 2.4 or newer is needed", remedy)]
+    if problem := _missing_or_old(env, "torch", _install_torch(env)):
+        return [problem]
+    version = env.versions["torch"]
     if error := env.error("torch"):
         remedy = _install_torch(env, options="--force-reinstall")
         return [Finding("torch", "fail", f"{version} cannot be imported: {error}", remedy)]
@@ -68,26 +81,25 @@ def check_torchvision(env: Environment) -> list[Finding]:
     Each torch 2.m has its torchvision 0.(m + 15); another one, or one built for another kind of
     torch (CPU, CUDA), does not find torch's operators on import.
     """
-    torch, version = env.versions.get("torch"), env.versions.get("torchvision")
-    numbers = release(torch or "")
-    if numbers < MIN_TORCH:
+    torch, version = env.versions.get("torch", ""), env.versions.get("torchvision")
+    numbers = release(torch)
+    if numbers < MINIMUM["torch"]:
         return []  # to be mended first
     match = f"0.{numbers[1] + 15}"
-    # torch goes along with its exact release, so that pip takes neither another version nor a
-    # local build (2.13.0+cpu), which is what === excludes
-    pair = [f"torch==={'.'.join(map(str, numbers))}", f"torchvision=={match}.*"]
     if version is None:
         status: Literal["warn", "fail"] = "fail" if env.providers("mmpretrain") else "warn"
         found = "not installed: mmpretrain needs it"
         return [Finding("torchvision", status, found, _pip(f"torchvision=={match}.*"))]
-    remedy = _pip(*pair, options="--force-reinstall")
     if release(version)[:2] != release(match):
         found = f"{version} is made for another torch: {torch} needs {match}"
-        return [Finding("torchvision", "fail", found, remedy)]
-    if error := env.error("torchvision"):
+    elif error := env.error("torchvision"):
         found = f"{version} is built for another torch than {torch}: {error}"
-        return [Finding("torchvision", "fail", found, remedy)]
-    return [Finding("torchvision", "ok", version)]
+    else:
+        return [Finding("torchvision", "ok", version)]
+    # torch goes along with its exact release, so that pip takes neither another version nor a
+    # local build (2.13.0+cpu), which is what === excludes
+    pair = [f"torch==={'.'.join(map(str, numbers))}", f"torchvision=={match}.*"]
+    return [Finding("torchvision", "fail", found, _pip(*pair, options="--force-reinstall"))]
 
 
 def check_cuda(env: Environment) -> list[Finding]:
@@ -115,33 +127,30 @@ def check_cuda(env: Environment) -> list[Finding]:
 
 def check_mmengine(env: Environment) -> list[Finding]:
     """Check MMEngine, its need of ``pkg_resources`` and its loading of checkpoints."""
-    names = env.providers("mmengine")
     remedy = _pip(env.pin(env.distribution("mmengine")))
-    if not names:
+    if not env.providers("mmengine"):
         return [Finding("mmengine", "fail", "not installed", remedy)]
-    name, version = names[0], env.versions[names[0]]
-    found = version if name == "mmengine" else f"{version} ({name})"
-    findings = []
-    if release(version) < MIN_MMENGINE:
-        findings.append(Finding("mmengine", "fail", f"{found}: 0.10.7 or newer is needed", remedy))
+    name, found = env.providers("mmengine")[0], _describe(env, "mmengine")
+    version = env.versions[name]
+    # what OpenMMLab has mended in 0.11, and the fork before
+    unmended = name != ONEDL["mmengine"] and release(version) < (0, 11)
+    if problem := _missing_or_old(env, "mmengine", remedy):
+        findings = [problem]
     elif error := env.error("mmengine"):
         remedy = _pip(env.pin(name), options="--force-reinstall --no-deps")
-        findings.append(Finding("mmengine", "fail", f"{found} cannot be imported: {error}", remedy))
-    elif (
-        name != ONEDL["mmengine"]
-        and release(version) < (0, 11)
-        and release(env.versions.get("torch", "")) >= (2, 6)
-    ):
+        found += f" cannot be imported: {error}"
+        findings = [Finding("mmengine", "fail", found, remedy)]
+    elif unmended and release(env.versions.get("torch", "")) >= (2, 6):
         found += (
             " cannot load its own checkpoints with torch >= 2.6; mmscalablevit allow-lists what"
             " they hold, so its tools do, but other programs in this environment do not"
         )
-        findings.append(Finding("mmengine", "warn", found, remedy))
+        findings = [Finding("mmengine", "warn", found, remedy)]
     else:
-        findings.append(Finding("mmengine", "ok", found))
+        findings = [Finding("mmengine", "ok", found)]
 
     setuptools = env.versions.get("setuptools")
-    if name != ONEDL["mmengine"] and release(version) < (0, 11) and not env.has_pkg_resources:
+    if unmended and not env.has_pkg_resources:
         found = f"{setuptools or 'not installed'}: mmengine {version} imports pkg_resources, "
         found += "which setuptools 82 removed"
         findings.append(Finding("setuptools", "fail", found, _pip("setuptools<82")))
@@ -152,19 +161,16 @@ def check_mmengine(env: Environment) -> list[Finding]:
 
 def check_mmcv(env: Environment) -> list[Finding]:
     """Check mmcv: one build of it, of a version the frameworks take, with operators that run."""
-    names = env.providers("mmcv")
-    if not names:
-        return [Finding("mmcv", "fail", "not installed", _reinstall_mmcv(env))]
-    version = env.versions[names[0]]
-    found = version if names[0] == "mmcv" else f"{version} ({names[0]})"
+    names, remedy = env.providers("mmcv"), _reinstall_mmcv(env)
     if "mmcv-lite" in names and len(names) > 1:
         found = f"{names[0]} and mmcv-lite are both installed and overwrite each other's files"
-        return [Finding("mmcv", "fail", found, _reinstall_mmcv(env))]
-    if release(version) < MIN_MMCV:
-        return [Finding("mmcv", "fail", f"{found}: 2.0 or newer is needed", _reinstall_mmcv(env))]
+        return [Finding("mmcv", "fail", found, remedy)]
+    if problem := _missing_or_old(env, "mmcv", remedy):
+        return [problem]
+    found = _describe(env, "mmcv")
     if refusing := _refusing_mmcv(env):
         found += f": {' and '.join(refusing)} refuse mmcv >= 2.2"
-        return [Finding("mmcv", "fail", found, _reinstall_mmcv(env))]
+        return [Finding("mmcv", "fail", found, remedy)]
     return [Finding("mmcv", "ok", found), *_check_ops(env)]
 
 
@@ -217,9 +223,7 @@ def check_frameworks(env: Environment) -> list[Finding]:
             found = f"not installed: no {task} configs"
             findings.append(Finding(module, "warn", found, remedy))
             continue
-        found = env.versions[names[0]]
-        found = found if names[0] == UPSTREAM[module] else f"{found} ({names[0]})"
-        error = env.error(module)
+        found, error = _describe(env, module), env.error(module)
         # mmseg's wheel does not list two modules that it imports
         lacking = [name for name in ("ftfy", "regex") if name not in env.versions]
         if module == "mmseg" and lacking:
@@ -242,14 +246,12 @@ def check_frameworks(env: Environment) -> list[Finding]:
 
 
 def _remedy_of_cause(env: Environment, error: str) -> str:
-    """Return what mends the package below that fails with the same error, or nothing."""
-    for module, run in (
-        ("torch", check_torch),
-        ("torchvision", check_torchvision),
-        ("mmengine", check_mmengine),
-    ):
-        if env.error(module) == error:
-            return run(env)[0].remedy
+    """Return what mends the package below from which an error comes, or nothing."""
+    checks = {"torch": check_torch, "torchvision": check_torchvision, "mmengine": check_mmengine}
+    for module, run in checks.items():
+        findings = run(env)
+        if findings and (env.error(module) == error or f"No module named '{module}'" in error):
+            return findings[0].remedy
     return ""
 
 

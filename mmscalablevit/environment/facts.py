@@ -12,11 +12,9 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-MIN_TORCH = (2, 4)
-MIN_MMENGINE = (0, 10, 7)
-MIN_MMCV = (2, 0)
+MINIMUM = {"torch": (2, 4), "mmengine": (0, 10, 7), "mmcv": (2, 0)}
 
 # The distributions that provide each import name. OpenMMLab's releases and the onedl forks write
 # to the same directories, and so do the full and the lite builds.
@@ -97,8 +95,7 @@ class Environment:
 
     def providers(self, module: str) -> list[str]:
         """Return the installed distributions that provide an mm module."""
-        names = (stack.get(module, "") for stack in (UPSTREAM, ONEDL, LITE))
-        return [name for name in names if name in self.versions]
+        return [name for name in distributions(module) if name in self.versions]
 
     def installed(self, stack: Mapping[str, str]) -> list[str]:
         """Return the installed distributions of one stack."""
@@ -118,6 +115,11 @@ class Environment:
         return self.probes[module].error if module in self.probes else ""
 
 
+def distributions(module: str) -> list[str]:
+    """Return the distributions that provide a module, OpenMMLab's own first."""
+    return [stack[module] for stack in (UPSTREAM, ONEDL, LITE) if module in stack] or [module]
+
+
 def release(version: str) -> tuple[int, ...]:
     """Return the release numbers of a version: ``2.13.0+cpu`` → (2, 13, 0)."""
     match = re.match(r"\d+(\.\d+)*", version)
@@ -127,22 +129,20 @@ def release(version: str) -> tuple[int, ...]:
 def collect() -> Environment:
     """Gather the facts about the running interpreter's environment."""
     names = [*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS]
-    versions = installed_versions(names)
-    env = Environment(sys.version_info[:2], versions)
-    wanted = [name for name in PROBES if name in versions or env.providers(name)]
-    if "mmcv-lite" in versions:
-        wanted = [name for name in wanted if name != "mmcv"]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        probes = dict(zip(wanted, pool.map(run_probe, wanted), strict=True))
-    return Environment(
-        python=env.python,
-        versions=versions,
+    env = Environment(
+        python=sys.version_info[:2],
+        versions=installed_versions(names),
         has_pkg_resources=importlib.util.find_spec("pkg_resources") is not None,
         gpus=_visible_gpus(),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         pins=verified_pins(),
-        probes=probes,
     )
+    wanted = [module for module in PROBES if env.providers(module)]
+    if "mmcv-lite" in env.versions:
+        wanted.remove("mmcv")
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        probes = dict(zip(wanted, pool.map(run_probe, wanted), strict=True))
+    return replace(env, probes=probes)
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:

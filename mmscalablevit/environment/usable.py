@@ -8,11 +8,10 @@ import warnings
 
 from mmscalablevit.environment.facts import (
     LITE,
-    MIN_MMCV,
-    MIN_MMENGINE,
-    MIN_TORCH,
+    MINIMUM,
     ONEDL,
     UPSTREAM,
+    distributions,
     installed_versions,
     release,
 )
@@ -42,18 +41,12 @@ def require_usable() -> bool:
     """
     if _is_report():
         return False
-    needed: tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...] = (
-        ("torch", ("torch",), MIN_TORCH),
-        *(
-            (module, (UPSTREAM[module], ONEDL[module], LITE[module]), minimum)
-            for module, minimum in (("mmengine", MIN_MMENGINE), ("mmcv", MIN_MMCV))
-        ),
-    )
-    versions = installed_versions(name for _, names, _ in needed for name in names)
+    names = [name for module in MINIMUM for name in distributions(module)]
+    versions = installed_versions(names)
     problems = []
-    for module, names, minimum in needed:
+    for module, minimum in MINIMUM.items():
         wanted = ".".join(map(str, minimum))
-        found = [versions[name] for name in names if name in versions]
+        found = [versions[name] for name in distributions(module) if name in versions]
         if not found:
             # built from source without metadata: the import will tell
             if importlib.util.find_spec(module) is None:

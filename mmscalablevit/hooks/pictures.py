@@ -103,15 +103,15 @@ def _draw_instances(
     height = axes.get_ylim()[0]
     for label, text, box in zip(labels, texts, instances.bboxes.tolist(), strict=True):
         left, top, right, bottom = (edge - 0.5 for edge in box)  # pixels lie around their centres
-        frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=1.5)
-        frame.set_edgecolor(colour(meta, label))
+        size, edge_colour = (right - left, bottom - top), colour(meta, label)
+        frame = Rectangle((left, top), *size, fill=False, edgecolor=edge_colour, linewidth=1.5)
         axes.add_patch(frame)
         above = top > _TEXT_SHARE * height  # so that the writing does not cover what is in the box
         _write(axes, (left, top), text, ha="left", va="bottom" if above else "top")
 
 
-def _tint(axes: Axes, regions: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Colour regions, (H, W) and (3,) each, of the image on some axes; later ones cover others."""
+def _tint(axes: Axes, regions: Sequence[tuple[np.ndarray, tuple[float, float, float]]]) -> None:
+    """Colour regions (H, W) of the image on some axes; the later ones cover the others."""
     if regions:
         picture = np.zeros((*regions[0][0].shape, 4))
         for region, rgb in regions:
@@ -129,12 +129,14 @@ def class_name(meta: Mapping[str, Any], label: int) -> str:
     return str(classes[label]).split(",")[0] if label < len(classes) else str(label)
 
 
-def colour(meta: Mapping[str, Any], label: int) -> np.ndarray:
-    """Return the colour of a class, (3,) in RGB from 0 to 1."""
+def colour(meta: Mapping[str, Any], label: int) -> tuple[float, float, float]:
+    """Return the colour of a class in RGB, from 0 to 1."""
     palette = meta.get("palette")
     if palette is None or isinstance(palette, str) or label >= len(palette):
-        return np.array(colormaps["tab20"](label % 20)[:3])
-    return np.array(palette[label][:3]) / 255
+        red, green, blue, _ = colormaps["tab20"](label % 20)
+    else:
+        red, green, blue = (channel / 255 for channel in palette[label][:3])
+    return red, green, blue
 
 
 def label_map(sample: Any, kind: str) -> np.ndarray | None:
