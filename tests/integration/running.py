@@ -17,11 +17,8 @@ from mmscalablevit.checkpoints.conversion import convert
 from mmscalablevit.cli import amp
 from mmscalablevit.evaluation.selection import innermost_datasets
 from tests import golden
-
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(
-    path for path in (ROOT / "configs").glob("*/*/*.py") if path.parent.name != "_base_"
-)
+from tests.leaves import LEAVES
+from tests.leaves import ROOT as ROOT
 
 # Released models by the names of the checkpoints that the configs start from.
 RELEASED = {
@@ -35,10 +32,6 @@ SIDE = 64
 
 _SIZE_KEYS = ("scale", "scales", "size", "crop_size")
 _runs = itertools.count()
-
-
-def config_id(path: Path) -> str:
-    return path.stem
 
 
 def load_reduced(path: Path, work_dir: Path) -> Config:
@@ -145,8 +138,7 @@ def place_pretrained_weights(cfg: Config) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.parent.parent.name == "work_dirs":
-        folder = ROOT / "configs/classification/scalablevit"
-        classifier = Config.fromfile(folder / f"{path.parent.name}.py")
+        classifier = Config.fromfile(LEAVES[path.parent.name])
         reduce_depth(classifier)
         backbone = MODELS.build(classifier.model.backbone)
         state_dict = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}

@@ -1,7 +1,8 @@
-"""Every config of the repository trains, validates, saves and is loaded again."""
+"""Configs train, validate, save and are loaded again: one of each kind, weekly every one."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,28 +15,31 @@ from torch import nn
 from mmscalablevit.checkpoints import load_file
 from mmscalablevit.evaluation.selection import EVALUATORS, list_evaluators, type_name
 from tests.integration import running
-from tests.integration.running import CONFIGS
+from tests.leaves import LEAVES, ROOT
+from tests.leaves import load as load_leaf
 
 # Where the weights come from a classifier, the norms of the maps that it does not put out.
 FRESH_NORMS = ("backbone.norm0.", "backbone.norm1.", "backbone.norm2.")
 
 
-# A representative of each kind that a few seconds are enough for: small models on the digits.
-REPRESENTATIVES = (
-    "scalablevit-tiny_1xb64_digits",
-    "mask-rcnn_scalablevit-tiny_fpn_1xb4_digits",
-    "retinanet_scalablevit-tiny_fpn_1xb4_digits",
-    "scalablevit-tiny_fpn_1xb8_digits-128x128",
-    "scalablevit-tiny_upernet_1xb8_digits-128x128",
-    "stvit-tiny_1xb64_digits",
-    "panoptic-fpn_lvt-tiny_fpn_1xb4_digits",
-    "lvt-tiny_segformer_1xb8_digits-128x128",
-)
-QUICK = {path for path in CONFIGS if path.stem in REPRESENTATIVES}
-CASES = [
-    pytest.param(path, id=path.stem, marks=() if path in QUICK else pytest.mark.slow)
-    for path in CONFIGS
-]
+def kind(path: Path) -> str:
+    """What a config's training runs through: its name without size, variant and schedule."""
+    name = re.sub(r"-(s|small)-[a-z0-9-]+(?=_)", "-variant", str(path.relative_to(ROOT)))
+    return re.sub(r"-(tiny|small|base|large|[sbl])(?=_)|_(ms-)?\dx|_\dxb[^_]*|-overlap", "", name)
+
+
+# Of each kind the last one in order is trained in each run: a small one. On the digits that takes
+# seconds.
+REPRESENTATIVES = {kind(path): path for path in LEAVES.values()}
+
+
+def marks(path: Path) -> list[pytest.MarkDecorator]:
+    if path not in REPRESENTATIVES.values():
+        return [pytest.mark.slow, pytest.mark.exhaustive]
+    return [] if path.parent.name == "digits" else [pytest.mark.slow]
+
+
+CASES = [pytest.param(path, id=name, marks=marks(path)) for name, path in LEAVES.items()]
 
 
 def metric_names(cfg: Config) -> set[str]:
@@ -60,17 +64,14 @@ def load(path: Path, work_dir: Path) -> Config:
     return cfg
 
 
-def kind(path: Path) -> tuple[str, str]:
-    """What a config's model is: the type of the whole, and of its head for dense labels."""
-    model = Config.fromfile(path).model
-    return model.type, model.get("decode_head", {}).get("type", "")
+def test_the_representatives_have_all_that_configs_name() -> None:
+    def parts(path: Path) -> tuple[object, ...]:
+        cfg = load_leaf(path.stem)
+        data, head = cfg.train_dataloader.dataset, cfg.model.get("decode_head", {})
+        own_arch = isinstance(cfg.model.backbone.get("arch"), dict)
+        return cfg.model.type, head.get("type"), cfg.model.backbone.type, own_arch, data.type
 
-
-def test_every_framework_has_a_quick_config() -> None:
-    assert len(QUICK) == len(REPRESENTATIVES)
-    # what Cascade R-CNN adds to Mask R-CNN is MMDetection's
-    missing = {kind(path) for path in CONFIGS} - {kind(path) for path in QUICK}
-    assert missing == {("CascadeRCNN", "")}
+    assert {*map(parts, LEAVES.values())} == {*map(parts, REPRESENTATIVES.values())}
 
 
 @pytest.mark.parametrize("path", CASES)

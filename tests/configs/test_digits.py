@@ -1,0 +1,88 @@
+"""The detection and segmentation configs for the digits: heads, start and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
+
+from mmscalablevit.datasets import DETECTION_METAINFO, SEGMENTATION_METAINFO, prepare_digits
+from tests.leaves import LEAVES, build, load
+
+DETECTORS = [name for name, path in LEAVES.items() if "detection/digits" in str(path)]
+SEGMENTORS = [name for name, path in LEAVES.items() if "segmentation/digits" in str(path)]
+
+
+def test_models() -> None:
+    for name in DETECTORS:
+        model = build(name)
+        one_stage = "retinanet" in name
+        head = model.bbox_head if one_stage else model.roi_head.bbox_head
+        assert head.num_classes == 10
+        strides = (model.bbox_head if one_stage else model.rpn_head).prior_generator.strides
+        assert model.neck.num_outs == len(strides)
+    for name in SEGMENTORS:
+        for head in (build(name).decode_head, getattr(build(name), "auxiliary_head", None)):
+            assert head is None or head.num_classes == len(head.loss_decode.class_weight) == 11
+    classifier = load("scalablevit-tiny_1xb64_digits")
+    for name in [*DETECTORS, *SEGMENTORS]:
+        if "scalablevit" in name:
+            assert load(name).model.backbone.arch == classifier.model.backbone.arch
+
+
+def real(name: str) -> nn.Module:
+    """The model of a config with its values."""
+    with DefaultScope.overwrite_default_scope(load(name).default_scope):
+        return MODELS.build(load(name).model)
+
+
+def test_linear_layers_start_by_xavier() -> None:
+    model = real("mask-rcnn_scalablevit-tiny_fpn_1xb4_digits")
+    model.init_weights()
+    layers = [module for module in model.backbone.modules() if isinstance(module, nn.Linear)]
+    for module in (module for module in layers if module.weight.numel() > 10_000):
+        expected = (2 / (module.in_features + module.out_features)) ** 0.5
+        assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
+        assert not module.bias.any()
+
+
+def test_rois_are_cut_out_of_the_right_place() -> None:
+    # mmcv's RoIAlign reads any map as if it were contiguous, without a word.
+    model = real("mask-rcnn_scalablevit-tiny_fpn_1xb4_digits").eval()
+    with torch.no_grad():
+        maps = model.extract_feat(torch.rand(2, 3, 128, 128))
+        rois = torch.tensor([[0, 8, 16, 40, 60], [1, 50, 30, 90, 120.0]])
+        extract = model.roi_head.bbox_roi_extractor
+        expected = extract([level.contiguous() for level in maps][:4], rois)
+        torch.testing.assert_close(extract(maps[:4], rois), expected)
+
+
+def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = ("detection", "segmentation")
+    (tmp_path / "data").mkdir()
+    for folder, overlap in (("digits", False), ("digits-overlap", True)):
+        out = tmp_path / "data" / folder
+        prepare_digits(out, tasks=tasks, num_train=8, num_val=3, overlap=overlap)
+    monkeypatch.chdir(tmp_path)
+    for name in [*DETECTORS, *SEGMENTORS]:
+        if "panoptic" in name:  # datasets/test_digits_panoptic.py
+            continue
+        cfg = load(name)
+        expected = DETECTION_METAINFO if name in DETECTORS else SEGMENTATION_METAINFO
+        for loader, length in ((cfg.train_dataloader, 8), (cfg.test_dataloader, 3)):
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                dataset = DATASETS.build(loader.dataset)
+                sample = dataset[0]
+            assert len(dataset) == length
+            assert tuple(dataset.metainfo["classes"]) == expected["classes"]
+            assert list(map(tuple, dataset.metainfo["palette"])) == expected["palette"]
+            assert tuple(sample["inputs"].shape) == (3, 128, 128)
+            if name in DETECTORS:
+                truth = sample["data_samples"].gt_instances
+                assert len(truth.bboxes) == len(truth.masks) == len(truth.labels) >= 2
+            else:
+                truth = sample["data_samples"].gt_sem_seg.data
+                assert 0 in truth and truth.max() <= 10
