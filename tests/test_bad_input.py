@@ -18,11 +18,11 @@ pytest.importorskip("mmseg")
 pytest.importorskip("mmpretrain")
 
 from tests import tiny_projects
-from tests.bad_input import checkpoints, configs, data
+from tests.bad_input import checkpoints, configs, data, labels
 from tests.bad_input.place import CASES, Place
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/errors.md"
-MODULES = (checkpoints, configs, data)  # importing them has filled CASES
+MODULES = (checkpoints, configs, data, labels)  # importing them has filled CASES
 
 
 def read_rows() -> dict[str, str]:
@@ -39,8 +39,9 @@ def read_rows() -> dict[str, str]:
 ROWS = read_rows()
 
 # A case about data takes a second or two each, and there are many.
+SLOW = (data.__name__, labels.__name__)
 PARAMETERS = [
-    pytest.param(title, marks=pytest.mark.slow if case.__module__ == data.__name__ else ())
+    pytest.param(title, marks=pytest.mark.slow if case.__module__ in SLOW else ())
     for title, case in CASES.items()
 ]
 

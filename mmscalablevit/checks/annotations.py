@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
+from mmscalablevit.checks.classes import differing_numbers
 from mmscalablevit.errors import Finding, first_line, listed
 
 
@@ -38,7 +39,11 @@ def coco_findings(cfg: Config, split: str, dataset: Mapping[str, Any]) -> Iterat
         found = f"{path} cannot be read: {first_line(error)}"
         yield Finding(f"{split} annotations", "fail", found, remedy)
         return
-    yield from category_findings(split, path, class_names(kind, dataset), categories)
+    classes = class_names(kind, dataset)
+    yield from category_findings(split, path, classes, list(categories.values()))
+    # Other data sets than MMDetection's basic one may number their categories themselves.
+    if kind.load_data_list.__module__ == "mmdet.datasets.coco":
+        yield from order_findings(split, path, classes, list(categories.values()))
     yield box_finding(split, path, objects, images, categories)
 
 
@@ -69,24 +74,36 @@ def list_objects(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 
 
 def category_findings(
-    split: str, path: str, classes: Sequence[str], categories: Mapping[int, str]
+    split: str, path: str, classes: Sequence[str], categories: Sequence[str]
 ) -> Iterator[Finding]:
     """Compare the names of the classes with those of the annotation file's categories."""
     name = f"{split} categories"
-    names = set(categories.values())
-    if lacking := [known for known in classes if known not in names]:
+    if lacking := [known for known in classes if known not in categories]:
         found = f"{path} has no category {listed(lacking, 5)}: labels of the others would shift"
         remedy = (
-            f"spell metainfo.classes as the file does (it has {listed(sorted(names), 5)}), and set "
-            "num_classes to their number"
+            f"spell metainfo.classes as the file does (it has {listed(sorted(categories), 5)}), and"
+            " set num_classes to their number"
         )
         yield Finding(name, "fail", found, remedy)
-    left = [known for known in categories.values() if known not in set(classes)]
-    if left and not lacking:
+    elif left := [known for known in categories if known not in classes]:
         count = f"{len(left)} of {len(categories)} categories"
         found = f"{path}: {count} are not among the classes: {listed(left, 5)}"
         remedy = "their boxes are left out; to train them, add them to metainfo.classes"
         yield Finding(name, "warn", found, remedy)
+
+
+def order_findings(
+    split: str, path: str, classes: Sequence[str], categories: Sequence[str]
+) -> Iterator[Finding]:
+    """Compare the order of the classes with the file's, by which MMDetection numbers them."""
+    numbered = [known for known in categories if known in classes]
+    if len(numbered) >= len(classes) and (differing := differing_numbers(numbered, classes)):
+        found = f"{path} lists its categories in another order than metainfo.classes: {differing}"
+        remedy = (
+            "MMDetection numbers them as the file does; where all files have this order, list"
+            f" metainfo.classes in it ({listed(numbered, 20)}), otherwise reorder the file"
+        )
+        yield Finding(f"{split} categories", "fail", found, remedy)
 
 
 def box_finding(

@@ -14,9 +14,6 @@ from mmscalablevit.checks.annotations import coco_findings
 from mmscalablevit.errors import Finding
 from mmscalablevit.evaluation.selection import placed_datasets
 
-# Parts of a model whose num_classes is not the number of the data set's classes.
-_OTHER_CLASSES = ("data_preprocessor", "rpn_head", "train_cfg", "test_cfg", "backbone", "neck")
-
 
 def require_data(cfg: Config, *loaders: str) -> None:
     """Check that the data of some loaders lie where the config says, annotated as it says.
@@ -40,8 +37,15 @@ def config_findings(cfg: Config, loader: str) -> Iterator[Finding]:
     """
     missing = list(file_findings(cfg, loader))
     yield from missing
-    if not missing:
-        for _, dataset in named_datasets(cfg, loader):
+    if missing:
+        return
+    for place, dataset in named_datasets(cfg, loader):
+        names = (dataset.get("metainfo") or {}).get("classes")
+        if isinstance(names, str) and not Path(names).is_file():
+            found = f"{place}: metainfo.classes is the text {names!r}, neither a list nor a file"
+            remedy = f"write a list, also of a single name: metainfo=dict(classes=[{names!r}])"
+            yield Finding(f"{split_name(loader)} classes", "fail", found, remedy)
+        else:
             yield from coco_findings(cfg, split_name(loader), dataset)
 
 
@@ -107,27 +111,3 @@ def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
 def _is_local(settings: Mapping[str, Any]) -> bool:
     backend = (settings.get("backend_args") or {}).get("backend", "local")
     return backend in ("local", "LocalBackend")
-
-
-def model_classes(model: Mapping[str, Any]) -> dict[str, int]:
-    """Find the numbers of classes that the heads of a model are set to.
-
-    Returns:
-        The numbers by their places in the config; without the proposal network's, which tells
-        objects from background.
-    """
-    found: dict[str, int] = {}
-
-    def visit(place: str, node: Any) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                if key == "num_classes" and isinstance(value, int):
-                    found[f"{place}.{key}"] = value
-                elif key not in _OTHER_CLASSES:
-                    visit(f"{place}.{key}", value)
-        elif isinstance(node, (list, tuple)):
-            for number, value in enumerate(node):
-                visit(f"{place}.{number}", value)
-
-    visit("model", model)
-    return found

@@ -12,9 +12,14 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmscalablevit.checks import require
-from mmscalablevit.checks.datasets import model_classes
-from mmscalablevit.errors import FAILURES, Finding, listed
-from mmscalablevit.evaluation.selection import type_name
+from mmscalablevit.checks.classes import (
+    class_findings,
+    inner_datasets,
+    loader_classes,
+    model_classes,
+    numbering_findings,
+)
+from mmscalablevit.errors import FAILURES, Finding
 
 # What the frameworks and their libraries say of bad data: exceptions of other kinds and other
 # texts keep their tracebacks.
@@ -58,20 +63,27 @@ def explain(error: BaseException, config: str) -> str | None:
 
 
 def require_samples(runner: Runner, split: str) -> None:
-    """Check that a loader gives samples, and of the classes that the model has.
+    """Check that loaders give samples, and of the classes that the model has.
 
     To be called before the training or the test, which would do nothing, wait for ever, or fail
     with another error.
 
     Args:
         runner: The run.
-        split: ``'train'`` or ``'test'``.
+        split: ``'train'``, which looks at the validation's loader, too, or ``'test'``.
 
     Raises:
         UsageError: There are no samples, or their classes are not the model's.
     """
-    loader = runner.train_dataloader if split == "train" else runner.test_dataloader
-    require(loader_findings(runner.cfg.model, split, loader), f"{split}_dataloader: ")
+    if split == "test":
+        loaders = {"test": runner.test_dataloader}
+    else:
+        loaders = {"train": runner.train_dataloader}
+        if runner.val_loop is not None:
+            loaders["val"] = runner.val_loop.dataloader
+    for name, loader in loaders.items():
+        require(loader_findings(runner.cfg.model, name, loader), f"{name}_dataloader: ")
+    require(numbering_findings(loader_classes(loaders)))
 
 
 def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) -> Iterator[Finding]:
@@ -98,45 +110,7 @@ def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) ->
     else:
         yield Finding(name, "ok", f"{size} samples, {len(loader)} batches")
     for inner in inner_datasets(dataset):
-        yield class_finding(model.get("module", model), split, inner)
-
-
-def inner_datasets(dataset: Any) -> list[Any]:
-    """The data sets inside built wrappers."""
-    if hasattr(dataset, "datasets"):
-        return [inner for part in dataset.datasets for inner in inner_datasets(part)]
-    return inner_datasets(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
-
-
-def data_classes(dataset: Any) -> list[str] | None:
-    """Names of the classes that a built data set labels; None where it does not say.
-
-    Of a panoptic data set these are the things: what lies around them has a head of its own.
-    """
-    metainfo = getattr(dataset, "metainfo", None) or {}
-    classes = metainfo.get("thing_classes") or metainfo.get("classes")
-    return None if classes is None else list(classes)
-
-
-def class_finding(model: Mapping[str, Any], split: str, dataset: Any) -> Finding:
-    """Compare the number of a built data set's classes with those of the model's heads."""
-    name, classes = f"{split} classes", data_classes(dataset)
-    if classes is None:
-        return Finding(name, "ok", "the data set names none")
-    heads = {} if type_name(dict(model)) == "RPN" else model_classes(model)
-    different = {place: number for place, number in heads.items() if number != len(classes)}
-    if not different:
-        return Finding(name, "ok", f"{len(classes)}, as many as the model has")
-    numbers = ", ".join(f"{place}={number}" for place, number in different.items())
-    found = f"the data set has {len(classes)} classes ({listed(classes, 4)}), the model {numbers}"
-    setting = " ".join(f"{place}={len(classes)}" for place in different)
-    remedy = (
-        f"--cfg-options {setting}, or give the data set the model's classes in metainfo.classes"
-    )
-    # Labels beyond the model's classes cannot be trained; classes without samples can.
-    return Finding(
-        name, "fail" if len(classes) > min(different.values()) else "warn", found, remedy
-    )
+        yield from class_findings(model.get("module", model), split, inner)
 
 
 def label_findings(model: Mapping[str, Any], split: str, dataset: Any) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscalablevit.checks import datasets
+from mmscalablevit.checks.classes import model_classes
 from mmscalablevit.errors import UsageError
 
 
@@ -27,7 +27,7 @@ class CheckDataHook(Hook):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         model = config["model"].get("module", config["model"])
-        self.classes = min(datasets.model_classes(model).values(), default=None)
+        self.classes = min(model_classes(model).values(), default=None)
         self.segments = "decode_head" in model
         head = model.get("decode_head") or {}
         head = head[-1] if isinstance(head, (list, tuple)) else head

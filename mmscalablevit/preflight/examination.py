@@ -20,14 +20,15 @@ from torch.utils.data import DataLoader
 
 from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
 from mmscalablevit.checks import weights
+from mmscalablevit.checks.classes import (
+    data_classes,
+    inner_datasets,
+    loader_classes,
+    numbering_findings,
+)
 from mmscalablevit.checks.datasets import config_findings
 from mmscalablevit.checks.images import image_findings
-from mmscalablevit.checks.samples import (
-    explain,
-    inner_datasets,
-    label_findings,
-    loader_findings,
-)
+from mmscalablevit.checks.samples import explain, label_findings, loader_findings
 from mmscalablevit.cli import amp, config
 from mmscalablevit.cli.building import build_model
 from mmscalablevit.environment import report
@@ -87,10 +88,11 @@ def examine(options: Options) -> Iterator[Finding]:
         return
     total = sum(parameter.numel() for parameter in model.parameters())
     yield Finding("model", "ok", f"{type(model).__name__}, {total / 1e6:.2f} M parameters")
-    if cfg.get("load_from") and not options.checkpoint:
-        yield checkpoint_finding(model, cfg.load_from, "load_from", whole=False)
     if options.checkpoint:
-        yield checkpoint_finding(model, options.checkpoint, "checkpoint", whole=True)
+        classes = loader_classes(loaders)
+        yield from checkpoint_findings(model, options.checkpoint, "checkpoint", classes)
+    elif cfg.get("load_from"):
+        yield from checkpoint_findings(model, cfg.load_from, "load_from")
     if cfg.get("train_dataloader") and cfg.get("train_cfg"):
         yield learning_rate_finding(cfg, options.gpus)
         yield from step_findings(cfg, model, loaders, options.gpus)
@@ -134,6 +136,7 @@ def examine_data(
             continue
         if len(loader):
             loaders[split] = loader
+    yield from numbering_findings(loader_classes(loaders))
 
 
 def build_loader(cfg: Config, key: str) -> DataLoader:
@@ -175,39 +178,52 @@ def pretrained_findings(model: ConfigDict) -> Iterator[Finding]:
     yield Finding("weights", "ok", found)
 
 
-def checkpoint_finding(model: BaseModel, path: str, name: str, whole: bool) -> Finding:
-    """Compare a checkpoint with the model.
+def checkpoint_findings(
+    model: BaseModel,
+    path: str,
+    name: str,
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Finding]:
+    """Compare a checkpoint with the model, and what it was trained on with the data sets.
 
     Args:
         model: The model.
         path: The checkpoint.
         name: What to call it.
-        whole: Whether all of the model must be in it, or only the backbone.
+        classes: What :func:`.loader_classes` gives; None if the checkpoint is one to start from:
+            its backbone has to fit, whatever it was trained on.
     """
     if "://" in path:
-        return Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
+        yield Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
+        return
     try:
         weights.require_checkpoint(path)
-        saved = find_state_dict(load_file(Path(path).expanduser()), path)
+        content = load_file(Path(path).expanduser())
+        saved = find_state_dict(content, path)
     except (UsageError, CheckpointError) as error:
-        return Finding(name, "fail", *split_remedy(str(error)))
+        yield Finding(name, "fail", *split_remedy(str(error)))
+        return
     expected, names = weights.fitting_entries(model, saved)
     fitting = set(names)
     numbers = sum(value.numel() for value in expected.values())
     share = sum(expected[key].numel() for key in fitting) / max(1, numbers)
     found = f"{path} fills {len(fitting)} of {len(expected)} entries, {share:.1%} of the weights"
-    wanted = [key for key in expected if whole or key.startswith("backbone.")]
-    lacking = [key for key in wanted if key not in fitting]
-    if not lacking:
-        return Finding(name, "ok", found)
-    described = [
+    lacking = [
         f"{key} ({tuple(saved[key].shape)}, the model has {tuple(expected[key].shape)})"
         if key in saved
         else key
-        for key in lacking
+        for key in expected
+        if key not in fitting and (classes is not None or key.startswith("backbone."))
     ]
-    remedy = "name the config that it was trained with, or the checkpoint of this config"
-    return Finding(name, "fail", f"{found}; not {listed(described, 3)}", remedy)
+    if lacking:
+        remedy = "name the config that it was trained with, or the checkpoint of this config"
+        yield Finding(name, "fail", f"{found}; not {listed(lacking, 3)}", remedy)
+    else:
+        yield Finding(name, "ok", found)
+    trained = data_classes((content.get("meta") or {}).get("dataset_meta"))
+    if classes and trained:
+        first = next(iter(classes))
+        yield from numbering_findings({first: classes[first], "checkpoint": trained})
 
 
 def split_remedy(message: str) -> tuple[str, str]:

@@ -146,9 +146,11 @@ class Place:
         Image.fromarray(change(labels)).save(path)
         return path
 
-    def change_annotations(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change the content of the detector's training annotations."""
-        path = self.home / "data/digits/detection/annotations/instances_train2017.json"
+    def change_annotations(
+        self, change: Callable[[dict[str, Any]], Any], split: str = "train", **written: Any
+    ) -> None:
+        """Change the content of the detector's annotations; ``written`` is how the file is."""
+        path = self.home / f"data/digits/detection/annotations/instances_{split}2017.json"
         content = json.loads(path.read_text())
         change(content)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), **written)

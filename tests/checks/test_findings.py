@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from mmscalablevit.checks import require
+from mmscalablevit.checks.classes import class_findings, inner_datasets
 from mmscalablevit.checks.datasets import file_findings, named_datasets
-from mmscalablevit.checks.samples import class_finding, inner_datasets, loader_findings
+from mmscalablevit.checks.samples import loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
+from tests.checks.scans import Scans
 
 
 def test_a_run_stops_at_the_first_failure_and_hears_of_warnings_before_it(caplog) -> None:
@@ -38,15 +37,6 @@ def test_long_lists_are_cut() -> None:
     assert listed([], 5) == ""
     assert listed(range(5), 5) == "0, 1, 2, 3, 4"
     assert listed("abcdefg", 4) == "a, b, c, d and 3 more"
-
-
-class Scans(BaseDataset):
-    """As many samples as its annotation file's name says."""
-
-    METAINFO: ClassVar = {"classes": ["scan", "photo"]}
-
-    def load_data_list(self) -> list[dict]:
-        return [{"img_path": f"{number}.png"} for number in range(int(self.ann_file))]
 
 
 def wrapped() -> ConfigDict:
@@ -82,7 +72,7 @@ def test_a_loader_without_samples_or_batches() -> None:
 def test_classes_without_a_sample_are_told_and_those_without_an_output_refused() -> None:
     dataset = Scans(ann_file="1")
     for number, status in ((1, "fail"), (2, "ok"), (3, "warn")):
-        finding = class_finding({"head": {"num_classes": number}}, "val", dataset)
+        (finding,) = class_findings({"head": {"num_classes": number}}, "val", dataset)
         assert finding.status == status
     assert "(scan, photo), the model model.head.num_classes=3" in finding.found
     assert "--cfg-options model.head.num_classes=2" in finding.remedy
@@ -90,9 +80,11 @@ def test_classes_without_a_sample_are_told_and_those_without_an_output_refused()
         "decode_head": [{"num_classes": 2}, {"num_classes": 5}],
         "rpn_head": {"num_classes": 1},
     }
-    assert "model.decode_head.1.num_classes=5" in class_finding(heads, "val", dataset).found
+    (finding,) = class_findings(heads, "val", dataset)
+    assert "model.decode_head.1.num_classes=5" in finding.found
     rpn = {"type": "RPN", "rpn_head": {"num_classes": 1}}
-    assert class_finding(rpn, "val", dataset).status == "ok"
+    (finding,) = class_findings(rpn, "val", dataset)
+    assert finding.status == "ok"
 
 
 def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:

@@ -253,3 +253,16 @@ def test_a_model_without_batches_is_examined_all_the_same(home: Path) -> None:
     findings = examine("classification.py", cfg_options=options)
     assert findings["train data"].status == "fail" and "train step" not in findings
     assert findings["val step"].status == "ok"
+
+
+def test_a_checkpoint_of_other_names_is_told(home: Path, tmp_path: Path) -> None:
+    path = tiny_projects.save_checkpoint(home / "classification.py", tmp_path / "own.pth")
+    checkpoint = torch.load(path, weights_only=True)
+    for trained, status in ((["cat", "dog", "hamster"], "ok"), (["dog", "cat", "hamster"], "fail")):
+        checkpoint["meta"] = {"dataset_meta": {"classes": trained}}
+        torch.save(checkpoint, path)
+        findings = examine("classification.py", checkpoint=str(path))
+        assert findings["checkpoint"].status == "ok"
+        told = findings.get("checkpoint classes")
+        assert (told is None) == (status == "ok")
+    assert "numbers its classes otherwise than train_dataloader: 'dog' is label 0" in told.found
