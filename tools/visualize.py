@@ -119,6 +119,7 @@ def draw_predictions(args: argparse.Namespace) -> str:
         raise UsageError(f"--count {args.count}: takes a number from 1 on")
     predictions.check_images(args.images)
     if not args.images:
+        cfg.test_evaluator = None  # nothing is computed, so that its files may be missing
         datasets.require_data(cfg, "test_dataloader")
     files.ensure_writable(args.out.parent)
     if args.images:

@@ -121,7 +121,7 @@ def _set(cfg: Config, out: str, kinds: tuple[str, ...], argument: str, value: st
 def leave_out_metrics(cfg: Config, pictures: bool = False) -> None:
     """Leave out of a test what needs labels, if its data have none; predictions are written.
 
-    To be called after :func:`add_output`.
+    To be called after :func:`add_output` and before test-time augmentation is set up.
 
     Args:
         cfg: The config, changed in place.
@@ -150,9 +150,11 @@ def leave_out_metrics(cfg: Config, pictures: bool = False) -> None:
             "  --out writes the predictions, --show-dir draws them"
         )
     cfg.test_evaluator = writers
-    for dataset in dataset_cfgs:
-        if cfg.get("default_scope") == "mmseg":  # it cannot load what is not there
-            dataset.pipeline = [step for step in dataset.pipeline if not _loads_labels(step)]
+    if cfg.get("default_scope") == "mmseg":  # it cannot load what is not there
+        for dataset in dataset_cfgs:
+            dataset.pipeline = _without_labels(dataset.pipeline)
+        if cfg.get("tta_pipeline"):
+            cfg.tta_pipeline = _without_labels(cfg.tta_pipeline)
     print_log(f"the test data have no labels ({reason}): metrics are left out", logger="current")
 
 
@@ -179,3 +181,16 @@ def _missing_labels(scope: str | None, dataset: ConfigDict) -> str | None:
 
 def _loads_labels(step: Mapping[str, Any]) -> bool:
     return "Annotation" in type_name(dict(step))
+
+
+def _without_labels(steps: Sequence[Any]) -> list[Any]:
+    """Return a pipeline, or one inside its steps, without what loads labels."""
+    kept: list[Any] = []
+    for step in steps:
+        if isinstance(step, Sequence):  # of test-time augmentation
+            kept += [inner] if (inner := _without_labels(step)) else []
+        elif "transforms" in step:
+            kept.append(ConfigDict({**step, "transforms": _without_labels(step.transforms)}))
+        elif not _loads_labels(step):
+            kept.append(step)
+    return kept

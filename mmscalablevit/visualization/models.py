@@ -11,10 +11,9 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
+from mmscalablevit.cli.building import build_model
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
 
@@ -33,14 +32,7 @@ def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, A
         CheckpointError: The checkpoint cannot be read, or is another model's.
     """
     MMLogger.get_instance("visualize", log_level="WARNING")
-    init_default_scope(cfg.get("default_scope", "mmengine"))
-    if cfg.model.get("backbone"):
-        cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
-    if "data_preprocessor" in cfg:  # where MMPretrain's configs have it
-        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
-    model.init_weights()
+    model: Any = build_model(cfg, pretrained=False).eval()
     meta: Mapping[str, Any] = {}
     if checkpoint is not None:
         content = load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")

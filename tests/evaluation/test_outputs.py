@@ -148,6 +148,15 @@ def test_without_labels_what_writes_is_kept_and_computes_nothing(tmp_path, scope
     assert len(steps) == 2 and "mmseg.LoadAnnotations" not in steps
 
 
+def test_without_labels_none_are_loaded_for_test_time_augmentation(tmp_path):
+    cfg = unlabelled("mmseg", tmp_path)
+    pack, flips = [{"type": "PackSegInputs"}], [{"type": "RandomFlip", "prob": p} for p in (0, 1)]
+    before = [{"type": "TestTimeAug", "transforms": [flips, [{"type": "LoadAnnotations"}], pack]}]
+    cfg.tta_pipeline = before
+    leave_out_metrics(cfg, pictures=True)
+    assert cfg.tta_pipeline == [{"type": "TestTimeAug", "transforms": [flips, pack]}]
+
+
 @pytest.mark.parametrize("scope", EVALUATORS)
 def test_without_labels_there_must_be_something_to_write(tmp_path, scope):
     with pytest.raises(UsageError, match=r"have no labels[^\n]*\n  --out writes the"):
