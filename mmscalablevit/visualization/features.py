@@ -154,7 +154,7 @@ def save_features(
         shown = [mmcv.bgr2rgb(image)]
         shown += [Visualizer.draw_featmap(x, channel_reduction=REDUCTIONS[reduction]) for x in maps]
         for axes, picture in zip(axes_row, shown, strict=True):
-            axes.imshow(picture, interpolation="nearest", aspect="auto")
+            figures.show_map(axes, picture, image)
         axes_row[0].set_ylabel(name, fontsize=9)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=9)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
@@ -16,19 +18,34 @@ def make_grid(
     Args:
         rows: Number of rows.
         columns: Number of columns.
-        inches: Shorter side of a place.
+        inches: Size of a place: the square root of its area.
         image: The shape of a place is that of this image, (H, W, 3).
 
     Returns:
         The figure, and its axes (rows, columns), bare of ticks.
     """
-    height, width = (inches * side / min(image.shape[:2]) for side in image.shape[:2])
+    aspect = math.sqrt(image.shape[1] / image.shape[0])
+    height, width = inches / aspect, inches * aspect
     size = (width * columns + 0.3, (height + 0.25) * rows + 0.6)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
     return figure, grid
+
+
+def show_map(axes: Axes, picture: np.ndarray, image: np.ndarray, alpha: float = 1.0) -> None:
+    """Draw what was made of an image where the image is, its positions as they are.
+
+    Args:
+        axes: Where to draw.
+        picture: (H', W', 3) in RGB.
+        image: (H, W, 3), for its size.
+        alpha: Opacity.
+    """
+    height, width = image.shape[:2]
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # pixels reach half a pixel around centres
+    axes.imshow(picture, extent=extent, alpha=alpha, interpolation="nearest")
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -99,15 +99,10 @@ def draw_super_tokens(image: np.ndarray, found: dict[str, Tensor], out: Path) ->
         found: What :func:`assign_image` returned for it.
         out: The PNG to write.
     """
-    picture = mmcv.bgr2rgb(image)
-    height, width = picture.shape[:2]
     figure, grid = figures.make_grid(1, len(found) + 1, 3, image)
     for axes, title in zip(grid[0], ["image", *(f"block {place}" for place in found)], strict=True):
-        axes.imshow(picture)
+        axes.imshow(mmcv.bgr2rgb(image))
         axes.set_title(title, fontsize=8)
     for axes, assigned in zip(grid[0, 1:], found.values(), strict=True):
-        regions = colour_regions(assigned.cpu().numpy())
-        # pixels reach half a pixel around their centres
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axes.imshow(regions, alpha=0.5, extent=extent, interpolation="nearest")
+        figures.show_map(axes, colour_regions(assigned.cpu().numpy()), image, alpha=0.5)
     figures.save(figure, out)
