@@ -44,15 +44,14 @@ def _describe(env: Environment, module: str) -> str:
     return env.versions[name] if name == usual else f"{env.versions[name]} ({name})"
 
 
-def _missing_or_old(env: Environment, module: str, remedy: str) -> Finding | None:
-    """Return what is wrong if a module is not installed or older than is needed."""
+def missing_or_old(env: Environment, module: str) -> str:
+    """Say what is wrong if a module is not installed or older than is needed; else nothing."""
     names, minimum = env.providers(module), MINIMUM[module]
     if not names:
-        return Finding(module, "fail", "not installed", remedy)
+        return "not installed"
     if release(env.versions[names[0]]) >= minimum:
-        return None
-    found = f"{_describe(env, module)}: {'.'.join(map(str, minimum))} or newer is needed"
-    return Finding(module, "fail", found, remedy)
+        return ""
+    return f"{_describe(env, module)}: {'.'.join(map(str, minimum))} or newer is needed"
 
 
 def check_python(env: Environment) -> list[Finding]:
@@ -66,8 +65,8 @@ def check_python(env: Environment) -> list[Finding]:
 
 def check_torch(env: Environment) -> list[Finding]:
     """Check that torch is there, new enough and can be imported."""
-    if problem := _missing_or_old(env, "torch", _install_torch(env)):
-        return [problem]
+    if problem := missing_or_old(env, "torch"):
+        return [Finding("torch", "fail", problem, _install_torch(env))]
     version = env.versions["torch"]
     if error := env.error("torch"):
         remedy = _install_torch(env, options="--force-reinstall")
@@ -134,8 +133,8 @@ def check_mmengine(env: Environment) -> list[Finding]:
     version = env.versions[name]
     # what OpenMMLab has mended in 0.11, and the fork before
     unmended = name != ONEDL["mmengine"] and release(version) < (0, 11)
-    if problem := _missing_or_old(env, "mmengine", remedy):
-        findings = [problem]
+    if problem := missing_or_old(env, "mmengine"):
+        findings = [Finding("mmengine", "fail", problem, remedy)]
     elif error := env.error("mmengine"):
         remedy = _pip(env.pin(name), options="--force-reinstall --no-deps")
         found += f" cannot be imported: {error}"
@@ -165,8 +164,8 @@ def check_mmcv(env: Environment) -> list[Finding]:
     if "mmcv-lite" in names and len(names) > 1:
         found = f"{names[0]} and mmcv-lite are both installed and overwrite each other's files"
         return [Finding("mmcv", "fail", found, remedy)]
-    if problem := _missing_or_old(env, "mmcv", remedy):
-        return [problem]
+    if problem := missing_or_old(env, "mmcv"):
+        return [Finding("mmcv", "fail", problem, remedy)]
     found = _describe(env, "mmcv")
     if refusing := _refusing_mmcv(env):
         found += f": {' and '.join(refusing)} refuse mmcv >= 2.2"

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -128,10 +128,9 @@ def release(version: str) -> tuple[int, ...]:
 
 def collect() -> Environment:
     """Gather the facts about the running interpreter's environment."""
-    names = [*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS]
     env = Environment(
         python=sys.version_info[:2],
-        versions=installed_versions(names),
+        versions=installed_versions(),
         has_pkg_resources=importlib.util.find_spec("pkg_resources") is not None,
         gpus=_visible_gpus(),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -145,10 +144,10 @@ def collect() -> Environment:
     return replace(env, probes=probes)
 
 
-def installed_versions(names: Iterable[str]) -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return the versions of those distributions that are installed, by name."""
     versions = {}
-    for name in names:
+    for name in (*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS):
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -6,15 +6,8 @@ import importlib.util
 import sys
 import warnings
 
-from mmscalablevit.environment.facts import (
-    LITE,
-    MINIMUM,
-    ONEDL,
-    UPSTREAM,
-    distributions,
-    installed_versions,
-    release,
-)
+from mmscalablevit.environment.checks import check_stacks, missing_or_old
+from mmscalablevit.environment.facts import MINIMUM, Environment, installed_versions
 
 REPORT_COMMAND = "python -m mmscalablevit"
 
@@ -41,30 +34,21 @@ def require_usable() -> bool:
     """
     if _is_report():
         return False
-    names = [name for module in MINIMUM for name in distributions(module)]
-    versions = installed_versions(names)
-    problems = []
-    for module, minimum in MINIMUM.items():
-        wanted = ".".join(map(str, minimum))
-        found = [versions[name] for name in distributions(module) if name in versions]
-        if not found:
-            # built from source without metadata: the import will tell
-            if importlib.util.find_spec(module) is None:
-                problems.append(f"{module} >= {wanted} is not installed")
-        elif max(map(release, found)) < minimum:
-            problems.append(f"{module} {found[0]} is too old, {wanted} or newer is needed")
+    env = Environment(sys.version_info[:2], installed_versions())
+    problems = [
+        f"{module} is {problem}"
+        for module in MINIMUM
+        if (problem := missing_or_old(env, module))
+        # built from source without metadata: the import will tell
+        and (env.providers(module) or importlib.util.find_spec(module) is None)
+    ]
     if problems:
         raise ImportError(
             f"mmscalablevit cannot be used here: {'; '.join(problems)}. "
             f"`{REPORT_COMMAND}` lists the commands that mend it."
         )
-    upstream = [name for name in versions if name in (*UPSTREAM.values(), *LITE.values())]
-    onedl = [name for name in versions if name in ONEDL.values()]
-    if upstream and onedl:
-        warnings.warn(
-            f"OpenMMLab's releases ({', '.join(upstream)}) and the onedl forks "
-            f"({', '.join(onedl)}) are both installed and overwrite each other's files; "
-            f"`{REPORT_COMMAND}` gives the command that mends it.",
-            stacklevel=3,
-        )
+    for finding in check_stacks(env):
+        if finding.status == "fail":
+            message = f"{finding.found}; `{REPORT_COMMAND}` gives the command that mends it."
+            warnings.warn(message, stacklevel=3)
     return True
