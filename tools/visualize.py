@@ -28,7 +28,7 @@ from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
 from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config
 from mmscalablevit.errors import UsageError
-from mmscalablevit.visualization import features, predictions, super_tokens
+from mmscalablevit.visualization import features, figures, predictions, super_tokens
 from mmscalablevit.visualization.models import load_model
 
 
@@ -84,17 +84,12 @@ def parse_args() -> argparse.Namespace:
     for name, command in commands.choices.items():
         command.add_argument("--out", type=Path, required=True, metavar="PNG", help="file to write")
         if name != "predictions":
-            help_size = "size to bring the image to; its own"
-            command.add_argument("--size", metavar="HxW", help=help_size)
+            command.add_argument("--size", metavar="HxW", help="default: the image's own")
     return parser.parse_args()
 
 
 def read_model(text: str) -> tuple[Config, str | None]:
-    """Read a config, and find its checkpoint, from ``CONFIG[:CHECKPOINT]``.
-
-    Raises:
-        UsageError: One of them does not exist.
-    """
+    """Read a config, and find its checkpoint, from ``CONFIG[:CHECKPOINT]``."""
     path, checkpoint = features.split_model(text)
     cfg = config.load_config(path)
     if checkpoint is None:
@@ -105,19 +100,15 @@ def read_model(text: str) -> tuple[Config, str | None]:
 
 
 def draw_predictions(args: argparse.Namespace) -> str:
-    """Draw predictions on images of the user's, or on random test images.
-
-    Raises:
-        UsageError: The config, an image or the place of the picture cannot be used.
-        CheckpointError: The checkpoint cannot be used.
-    """
+    """Draw predictions on images of the user's, or on random test images."""
     cfg = config.load_config(args.config, args.cfg_options)
     weights.require_checkpoint(args.checkpoint)
     if args.count is not None and args.images:
         raise UsageError("--count chooses test images, and you have named images: leave it out")
     if args.count is not None and args.count < 1:
         raise UsageError(f"--count {args.count}: takes a number from 1 on")
-    predictions.check_images(args.images)
+    for image in args.images:  # before a model is built
+        figures.read_image(image)
     if not args.images:
         cfg.test_evaluator = None  # nothing is computed, so that its files may be missing
         datasets.require_data(cfg, "test_dataloader")
@@ -128,12 +119,7 @@ def draw_predictions(args: argparse.Namespace) -> str:
 
 
 def draw_features(args: argparse.Namespace) -> str:
-    """Draw feature maps of several models side by side.
-
-    Raises:
-        UsageError: The image, a model, a block or the place of the picture cannot be used.
-        CheckpointError: A checkpoint cannot be used.
-    """
+    """Draw feature maps of several models side by side."""
     image = features.read_image(args.image, args.size)
     places = [features.parse_place(text) for text in args.blocks]
     titles = args.titles or [Path(features.split_model(text)[0]).stem for text in args.models]
@@ -151,12 +137,7 @@ def draw_features(args: argparse.Namespace) -> str:
 
 
 def draw_tokens(args: argparse.Namespace) -> str:
-    """Draw the super tokens of each block that has them.
-
-    Raises:
-        UsageError: The image, the model or the place of the picture cannot be used.
-        CheckpointError: The checkpoint cannot be used.
-    """
+    """Draw the super tokens of each block that has them."""
     image = features.read_image(args.image, args.size)
     cfg, checkpoint = read_model(args.model)
     files.ensure_writable(args.out.parent)

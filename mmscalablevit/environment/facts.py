@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +34,7 @@ ONEDL = {
 }
 LITE = {"mmengine": "mmengine-lite", "mmcv": "mmcv-lite"}
 OTHERS = ("torch", "torchvision", "setuptools", "ftfy", "regex")
+CONCERNING = (*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS)
 
 # Each probe runs in an interpreter of its own and prints its values as JSON.
 PROBES = {
@@ -144,10 +145,10 @@ def collect() -> Environment:
     return replace(env, probes=probes)
 
 
-def installed_versions() -> dict[str, str]:
+def installed_versions(names: Iterable[str] = CONCERNING) -> dict[str, str]:
     """Return the versions of those distributions that are installed, by name."""
     versions = {}
-    for name in (*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS):
+    for name in names:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -59,15 +59,11 @@ def read_image(file: Path, size: str | None) -> np.ndarray:
         UsageError: There is no such image, or the size is none.
     """
     wanted = None if size is None else parse_size(size)
-    if not file.is_file():
-        raise UsageError(f"image {file} does not exist")
-    image = mmcv.imread(str(file))
-    if image is None:
-        raise UsageError(f"{file} is no image that OpenCV can read")
+    image = figures.read_image(file)
     if wanted is not None:
         image = mmcv.imresize(image, wanted[::-1], interpolation="bicubic")
-    if min(image.shape[:2]) < MIN_INPUT_SIZE:
-        height, width = image.shape[:2]
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_INPUT_SIZE:
         raise UsageError(
             f"{file} has {height}x{width} pixels, and {MIN_INPUT_SIZE} a side are the least: say"
             " --size"
@@ -118,14 +114,8 @@ def compute_features(
         maps[index] = output[0].permute(2, 0, 1)  # blocks are channels-last
 
     blocks = [find_block(model.backbone, place, name) for place in places]
-    hooks = [
-        block.register_forward_hook(partial(keep, index)) for index, block in enumerate(blocks)
-    ]
-    try:
-        compute_maps(model, image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = [block.register_forward_hook(partial(keep, i)) for i, block in enumerate(blocks)]
+    compute_maps(model, image, hooks)
     return [maps[index] for index in range(len(places))]
 
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import mmcv
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from mmscalablevit.errors import UsageError
+
+
+def read_image(file: Path) -> np.ndarray:
+    """Read an image file of the user's, (H, W, 3) in BGR.
+
+    Raises:
+        UsageError: It does not exist, or cannot be read.
+    """
+    if not file.is_file():
+        raise UsageError(f"image {file} does not exist, or is no file")
+    image = mmcv.imread(str(file))
+    if image is None:
+        raise UsageError(f"{file} is no image that OpenCV can read")
+    return image
 
 
 def make_grid(

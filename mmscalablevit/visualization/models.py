@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from mmscalablevit.cli.building import build_model
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
@@ -41,9 +42,13 @@ def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, A
     return model.to(get_device()), meta
 
 
-def compute_maps(model: Any, image: np.ndarray) -> None:
-    """Run a model's backbone on an image (H, W, 3) in BGR, for the hooks on its modules."""
+def compute_maps(model: Any, image: np.ndarray, hooks: Sequence[RemovableHandle]) -> None:
+    """Run a model's backbone on an image (H, W, 3) in BGR, for hooks that are then removed."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    with torch.no_grad():
-        batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
-        model.backbone(batch["inputs"])
+    try:
+        with torch.no_grad():
+            batch = model.data_preprocessor({"inputs": [pixels], "data_samples": None})
+            model.backbone(batch["inputs"])
+    finally:
+        for hook in hooks:
+            hook.remove()

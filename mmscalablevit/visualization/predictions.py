@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 from matplotlib.patches import Patch
 from mmengine.config import Config
@@ -25,19 +24,6 @@ from mmscalablevit.visualization.models import load_model
 FEW_CLASSES = 20  # whose colours all fit below a picture
 SCORE_THR = 0.5  # boxes with a lower score are not drawn
 _MANY = 12  # images of which a classifier's are drawn small
-
-
-def check_images(files: Sequence[Path]) -> None:
-    """Check that files are images, before a model is built.
-
-    Raises:
-        UsageError: One does not exist, or cannot be read.
-    """
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"image {file} does not exist, or is no file")
-        if mmcv.imread(str(file)) is None:
-            raise UsageError(f"{file} is no image that OpenCV can read")
 
 
 def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None, seed: int) -> str:

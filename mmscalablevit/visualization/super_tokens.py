@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,23 +67,16 @@ def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
             f"the model has no super tokens: its backbone is a {type(backbone).__name__}, no STViT"
         )
     found: dict[str, Tensor] = {}
+
+    def note(place: str, module: SuperTokenAttention, inputs: tuple[Tensor]) -> None:
+        found[place] = assign_pixels(module, inputs[0])[0]
+
     hooks = []
-    for i, stage in enumerate(backbone.stages):
-        for j, block in enumerate(stage.get_submodule("blocks").children()):
-            attention = block.get_submodule("attn")
-            if isinstance(attention, SuperTokenAttention):
-
-                def note(
-                    module: SuperTokenAttention, args: tuple[Tensor], place: str = f"{i}.{j}"
-                ) -> None:
-                    found[place] = assign_pixels(module, args[0])[0]
-
-                hooks.append(attention.register_forward_pre_hook(note))
-    try:
-        compute_maps(model, image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for name, module in backbone.named_modules():
+        if isinstance(module, SuperTokenAttention):
+            _, stage, _, block, _ = name.split(".")  # stages.0.blocks.2.attn
+            hooks.append(module.register_forward_pre_hook(partial(note, f"{stage}.{block}")))
+    compute_maps(model, image, hooks)
     return found
 
 
