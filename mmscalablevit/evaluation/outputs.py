@@ -20,7 +20,7 @@ from mmscalablevit.files import ensure_writable, write_json
 TASK_SUFFIXES = {"mmpretrain": ".json", "mmdet": ".json", "mmseg": ""}
 
 # Evaluators that need no labels, since they write what was predicted and compute nothing.
-_WRITERS = ("ClassificationResults", "DumpResults", "DumpDetResults")
+_WRITERS = ("ClassificationResults", "DumpResults", "DumpDetResults", "PanopticResults")
 
 
 @METRICS.register_module()
@@ -68,7 +68,8 @@ def add_output(cfg: Config, out: str) -> list[str]:
 
     ``.json`` is a list of predictions for a classifier and COCO's results format, one file per
     kind (``NAME.bbox.json``, ``NAME.segm.json``), for a detector; a directory is filled with
-    label images for semantic segmentation; ``.pkl`` holds MMEngine's data samples for any task.
+    label images for semantic segmentation; ``.zip`` is what COCO's server takes of panoptic
+    segmentation; ``.pkl`` holds MMEngine's data samples for any task.
 
     Args:
         cfg: The config, changed in place.
@@ -87,6 +88,9 @@ def add_output(cfg: Config, out: str) -> list[str]:
         kind = "DumpDetResults" if scope == "mmdet" else "DumpResults"
         cfg.test_evaluator = [*list_evaluators(cfg), {"type": kind, "out_file_path": out}]
         return [out]
+    panoptic = [e for e in list_evaluators(cfg) if type_name(e) == "PanopticQuality"]
+    if panoptic:
+        wanted = ".zip"
     if wanted is None or suffix != wanted:
         form = f"a {wanted} file" if wanted else "a directory (a path without a suffix)"
         forms = "" if wanted is None else f"{form} or "
@@ -99,6 +103,13 @@ def add_output(cfg: Config, out: str) -> list[str]:
     if scope == "mmseg":
         _set(cfg, out, ("IoUMetric", "CityscapesMetric"), "output_dir", out)
         return [f"{out}/*.png"]
+    if panoptic:
+        if not re.fullmatch(r"panoptic_.+_.+_results", Path(out).stem):
+            names = "panoptic_SET_ALGORITHM_results.zip, SET such as test-dev2017"
+            print_log(f"COCO's server takes archives named {names}", logger="current")
+        writer = {"type": "PanopticResults", "out_file": out, "ann_file": panoptic[0].ann_file}
+        cfg.test_evaluator = [*list_evaluators(cfg), writer]
+        return [out]
     prefix = out.removesuffix(".json")
     kinds = ("CocoMetric", "LVISMetric", "CocoPanopticMetric")
     _set(cfg, out, kinds, "outfile_prefix", prefix)

@@ -10,10 +10,15 @@ beside the package::
 
 from __future__ import annotations
 
+import io
+import json
 import os.path
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.datasets.api_wrappers import COCOPanoptic
@@ -23,6 +28,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get
 
 from mmscalablevit.datasets.panoptic import read_segment_ids
+from mmscalablevit.files import write_whole
 
 VOID = 0  # what belongs to no segment, in COCO's label images
 _ID_RANGE = 2**32  # ids of segments are below
@@ -113,6 +119,21 @@ def panoptic_quality(table: np.ndarray) -> tuple[float, float, float]:
     return pq, sq, rq
 
 
+def predicted_segments(sample: Mapping[str, Any], num_classes: int) -> tuple[np.ndarray, dict]:
+    """Read a prediction of MMDetection.
+
+    Args:
+        sample: The data sample of an image, as a dict.
+        num_classes: Number of classes; the next one is void.
+
+    Returns:
+        Ids of the segments, (H, W), and the class of each that is not void.
+    """
+    ids = sample["pred_panoptic_seg"]["sem_seg"].squeeze(0).cpu().numpy()
+    labels = {int(i): int(i) % INSTANCE_OFFSET for i in np.unique(ids)}
+    return ids, {i: label for i, label in labels.items() if label < num_classes}
+
+
 @METRICS.register_module()
 class PanopticQuality(BaseMetric):
     """Panoptic quality on a data set in COCO's panoptic format.
@@ -155,12 +176,7 @@ class PanopticQuality(BaseMetric):
                 {**segment, "category_id": classes[segment["category_id"]]}
                 for segment in self.coco.imgToAnns[sample["img_id"]]
             ]
-            prediction = sample["pred_panoptic_seg"]["sem_seg"].squeeze(0).cpu().numpy()
-            found = {
-                int(i): int(i) % INSTANCE_OFFSET
-                for i in np.unique(prediction)
-                if i % INSTANCE_OFFSET < len(names)  # the next one is void
-            }
+            prediction, found = predicted_segments(sample, len(names))
             self.results.append(
                 match_segments(read_segment_ids(color), segments, prediction, found, len(names))
             )
@@ -181,3 +197,55 @@ class PanopticQuality(BaseMetric):
             for name, value in zip(("PQ", "SQ", "RQ"), panoptic_quality(table[rows]), strict=True):
                 metrics[name + suffix] = value
         return metrics
+
+
+@METRICS.register_module()
+class PanopticResults(BaseMetric):
+    """Write panoptic predictions as COCO's evaluation server takes them; computes no metric.
+
+    The archive ``NAME.zip`` has ``NAME.json``, with the segments of each image and their
+    categories, and the folder ``NAME`` of label images.
+
+    Args:
+        out_file: Path of the archive. The server takes those that are named
+            ``panoptic_SET_ALGORITHM_results.zip``, where SET is such as ``test-dev2017``.
+        ann_file: A file in COCO's panoptic format, whose categories are taken.
+        collect_device: Device through which processes exchange results.
+    """
+
+    def __init__(self, out_file: str, ann_file: str, collect_device: str = "cpu") -> None:
+        super().__init__(collect_device=collect_device)
+        self.out_file = Path(out_file)
+        self.coco = COCOPanoptic(ann_file)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what a batch's samples say of their images."""
+        names = self.dataset_meta["classes"]
+        ids = {category["name"]: category["id"] for category in self.coco.cats.values()}
+        for sample in data_samples:
+            prediction, found = predicted_segments(sample, len(names))
+            numbered = np.zeros_like(prediction)
+            segments = []
+            for number, (segment, label) in enumerate(found.items(), start=1):
+                numbered[prediction == segment] = number
+                segments.append({"id": number, "category_id": ids[names[label]]})
+            content = {
+                "image_id": sample["img_id"],
+                "file_name": f"{Path(sample['img_path']).stem}.png",
+                "segments_info": segments,
+            }
+            # COCO's colours are red + 256 green + 256^2 blue; OpenCV takes blue first.
+            color = np.stack([numbered >> shift & 255 for shift in (16, 8, 0)], axis=-1)
+            image = cv2.imencode(".png", color.astype(np.uint8))[1].tobytes()
+            self.results.append((content, image))
+
+    def compute_metrics(self, results: list[tuple[dict, bytes]]) -> dict[str, float]:
+        """Write the archive; runs in the main process, with the results of all."""
+        name, archive = self.out_file.stem, io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            annotations = [content for content, _ in results]
+            file.writestr(f"{name}.json", json.dumps({"annotations": annotations}))
+            for content, image in results:
+                file.writestr(f"{name}/{content['file_name']}", image)
+        write_whole(self.out_file, archive.getvalue())
+        return {}

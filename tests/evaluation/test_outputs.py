@@ -76,6 +76,20 @@ def test_a_directory_that_is_a_file_is_refused(tmp_path):
     assert (tmp_path / "labels").read_text() == "kept"
 
 
+def test_panoptic_results_go_to_an_archive(tmp_path):
+    cfg = make_config("mmdet")
+    cfg.test_evaluator = {"type": "PanopticQuality", "ann_file": "info.json"}
+    with pytest.raises(UsageError, match=r"go to a \.zip file or a \.pkl file"):
+        add_output(cfg, str(tmp_path / "r.json"))
+    out = str(tmp_path / "panoptic_test-dev2017_LVT_results.zip")
+    assert add_output(cfg, out) == [out]
+    assert cfg.test_evaluator[1] == {
+        "type": "PanopticResults",
+        "out_file": out,
+        "ann_file": "info.json",
+    }
+
+
 def test_coco_results_need_a_coco_evaluator(tmp_path):
     cfg = make_config("mmdet")
     cfg.test_evaluator = {"type": "VOCMetric"}

@@ -1,4 +1,5 @@
 import json
+import zipfile
 from collections import defaultdict
 
 import numpy as np
@@ -8,7 +9,12 @@ from mmdet.datasets import CocoPanopticDataset
 from PIL import Image
 
 from mmscalablevit.datasets.panoptic import LoadPanopticSegments, read_segment_ids
-from mmscalablevit.evaluation.panoptic import PanopticQuality, match_segments, panoptic_quality
+from mmscalablevit.evaluation.panoptic import (
+    PanopticQuality,
+    PanopticResults,
+    match_segments,
+    panoptic_quality,
+)
 
 
 def brute_force(truth, segments, prediction, labels, num_classes):
@@ -144,3 +150,36 @@ def test_loading(coco):
     np.testing.assert_array_equal(results["gt_masks"].masks, [ids == 5])
     assert results["gt_bboxes"].tensor.tolist() == [[0, 4, 15, 20]]
     assert results["gt_bboxes_labels"].tolist() == [0]
+
+
+def test_results_are_those_that_the_server_takes(tmp_path):
+    """Held to panoptic quality: the archive, read as truth, is predicted perfectly."""
+    categories = [
+        {"id": number, "name": name, "isthing": int(number < 50)}
+        for number, name in ((3, "cat"), (7, "dog"), (92, "sky"))
+    ]
+    truth = {"images": [{"id": 5, "file_name": "000000000005.jpg"}], "categories": categories}
+    (tmp_path / "info.json").write_text(json.dumps(truth))
+    name = "panoptic_test-dev2017_LVT_results"
+    metric = PanopticResults(str(tmp_path / f"{name}.zip"), str(tmp_path / "info.json"))
+    metric.dataset_meta = {"classes": ("cat", "dog", "sky")}
+    ids = np.full((6, 8), 3)  # void
+    ids[:2], ids[2:4, :4], ids[2:4, 4:], ids[4:, :2] = 2, 1000, 2000, 1001
+    prediction = {"sem_seg": torch.from_numpy(ids)[None]}
+    sample = {"img_id": 5, "img_path": "test2017/000000000005.jpg", "pred_panoptic_seg": prediction}
+    metric.process(None, [sample])
+    assert metric.evaluate(1) == {}
+    with zipfile.ZipFile(tmp_path / f"{name}.zip") as archive:
+        assert archive.namelist() == [f"{name}.json", f"{name}/000000000005.png"]
+        archive.extractall(tmp_path)
+    (annotation,) = json.loads((tmp_path / f"{name}.json").read_text())["annotations"]
+    assert (annotation["image_id"], annotation["file_name"]) == (5, "000000000005.png")
+    found = read_segment_ids(np.asarray(Image.open(tmp_path / name / "000000000005.png")))
+    assert ((found == 0) == (ids == 3)).all()
+    given = {2: 92, 1000: 3, 2000: 3, 1001: 7}
+    segments = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
+    assert len(segments) == len(annotation["segments_info"]) == 4
+    for segment, category in segments.items():
+        (predicted,) = np.unique(ids[found == segment])
+        assert given[predicted] == category
+        assert ((ids == predicted) == (found == segment)).all()
