@@ -13,6 +13,7 @@ models; what stands behind a model's colon, for it alone.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from dataclasses import replace
@@ -68,6 +69,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, default=7, help="turns of each model")
     parser.add_argument("--seconds", type=not_negative, default=1.0, help="least time of a turn")
     parser.add_argument("--profile", action="store_true", help="then show the operators' times")
+    parser.add_argument(
+        "--patience",
+        type=not_negative,
+        default=math.inf,
+        metavar="SECONDS",
+        help="leave out models that fail or are not ready by then, instead of stopping",
+    )
     parser.add_argument("--out", type=Path, metavar="JSON", help="file for all that was measured")
     return parser.parse_args()
 
@@ -143,7 +151,14 @@ def run(args: argparse.Namespace) -> None:
     if args.table and device == "cpu" and args.batch is None:
         say("64 images of 224x224 take a CPU long; --batch 8 is quicker")
     measurements = measuring.measure(
-        workloads, device, args.rounds, args.seconds, args.threads, args.profile, say
+        workloads,
+        device,
+        rounds=args.rounds,
+        min_seconds=args.seconds,
+        threads=args.threads,
+        profiled=args.profile,
+        patience=args.patience,
+        report=say,
     )
     entries = report.summarize(measurements, baseline)
     matmuls = {name: work for name, work in measurements.items() if isinstance(name, str)}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import multiprocessing
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
@@ -175,7 +175,7 @@ def serve(
         threads: Of PyTorch; its default if None.
     """
     # Only here: a process that measures nothing need not import the frameworks.
-    from mmscalablevit.benchmark.steps import MatmulWork, ModelWork
+    from mmscalablevit.benchmark.steps import build_work
 
     # the frameworks list every weight that they initialise
     MMLogger.get_instance("benchmark", log_level="ERROR")
@@ -185,11 +185,7 @@ def serve(
         torch.set_num_threads(threads)
     device = torch.device(device_name)
     try:
-        work: Work = (
-            MatmulWork(workload, device)
-            if isinstance(workload, str)
-            else ModelWork(workload, device)
-        )
+        work: Work = build_work(workload, device)
         for _ in range(2):  # the first compiles, the second still finds things to set up
             work.step()
         connection.send((work.macs, measure_peak(work, device), time_steps(work, device, 0.0)))
@@ -222,10 +218,16 @@ class _Worker:
         arguments = (self._other, workload, device, threads)
         self.process = context.Process(target=serve, args=arguments)
 
-    def prepare(self) -> None:
-        """Start the process, and wait until its work is warm."""
+    def start(self) -> None:
+        """Start the process."""
         self.process.start()
         self._other.close()  # so that the process's end is noticed
+
+    def wait(self, deadline: float) -> None:
+        """Wait until its work is warm, or until a time of :func:`time.monotonic`."""
+        left = deadline - time.monotonic()
+        if left < math.inf and not self.connection.poll(max(left, 0)):
+            raise UsageError(f"{_name(self.workload)} takes too long to prepare")
         self.macs, self.peak, self.first = self._receive()
 
     def ask(self, task: Callable[..., Any]) -> Any:
@@ -246,16 +248,11 @@ class _Worker:
             raise answer
         return answer
 
-
-@contextmanager
-def _ending(workers: Sequence[_Worker]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for worker in workers:
-            if worker.process.pid is not None:  # it was started
-                worker.process.terminate()
-                worker.process.join()
+    def end(self) -> None:
+        """End the process, if it has been started."""
+        if self.process.pid is not None:
+            self.process.terminate()
+            self.process.join()
 
 
 def measure(
@@ -265,6 +262,7 @@ def measure(
     min_seconds: float = 1.0,
     threads: int | None = None,
     profiled: bool = False,
+    patience: float = math.inf,
     report: Callable[[str], None] = lambda message: None,
 ) -> Measurements:
     """Measure workloads in rounds, each workload once a round.
@@ -276,6 +274,8 @@ def measure(
         min_seconds: Least time of a turn.
         threads: Of PyTorch on the CPU; its default if None.
         profiled: Whether to profile each workload after the rounds.
+        patience: Seconds after which workloads that cannot be run, or are not ready, are left out;
+            without end they are waited for, and one that cannot be run is an error.
         report: Called with progress.
 
     Returns:
@@ -288,10 +288,23 @@ def measure(
     dtypes = sorted({workload.dtype for workload in workloads})
     works: list[Workload | str] = [*workloads, *dtypes]
     workers = [_Worker(work, device, threads) for work in works]
-    with _ending(workers):
-        for worker in workers:
+    deadline = time.monotonic() + patience
+    at_once = device != "cpu"  # there they compile on cores of their own, and keep their memory
+    try:
+        for worker in workers if at_once else []:
+            worker.start()
+        for worker in tuple(workers):
             report(f"preparing {_name(worker.workload)}")
-            worker.prepare()
+            if not at_once:
+                worker.start()
+            try:
+                worker.wait(deadline)
+            except UsageError as error:
+                if patience == math.inf or isinstance(worker.workload, str):
+                    raise
+                report(f"left out: {error}")
+                worker.end()
+                workers.remove(worker)
         turn = sum(max(2 * worker.first, min_seconds) for worker in workers)
         report(f"{rounds} rounds of about {turn:.0f} s each")
         for index in range(rounds):
@@ -301,9 +314,12 @@ def measure(
                 worker.seconds.append(worker.ask(partial(time_steps, min_seconds=min_seconds)))
             report(f"round {index + 1} of {rounds}")
         operators = {}
-        for worker in workers[: len(workloads)] if profiled else []:
+        for worker in workers if profiled else []:
             report(f"profiling {_name(worker.workload)}")
             operators[worker.workload] = worker.ask(profile_operators)
+    finally:
+        for worker in workers:
+            worker.end()
     return {
         worker.workload: Measurement(
             worker.seconds, worker.peak, worker.macs, operators.get(worker.workload, {})

@@ -29,14 +29,15 @@ def format_table(header: Sequence[str], rows: Sequence[list[str]]) -> str:
 def find_baseline(workload: Workload, workloads: Sequence[Workload], baseline: str) -> Workload:
     """The workload that another one is compared with.
 
-    Of the baseline's it is the one of the same size, or else of the same batch.
+    Of the baseline's it is the one of the same size, or else of the same batch. Where the
+    baseline was left out, the first of all takes its place.
 
     Args:
         workload: The one to compare.
         workloads: All of them.
         baseline: The baseline as the user wrote it.
     """
-    candidates = [other for other in workloads if other.text == baseline]
+    candidates = [other for other in workloads if other.text == baseline] or workloads[:1]
     return max(candidates, key=lambda x: (x.size == workload.size, x.batch == workload.batch))
 
 
@@ -53,7 +54,7 @@ def summarize(measurements: Measurements, baseline: str) -> list[Entry]:
     for workload in workloads:
         measured = measurements[workload]
         other = find_baseline(workload, workloads, baseline)
-        images, pixels = workload.batch / other.batch, workload.pixels / other.pixels
+        images, pixels = workload.images / other.images, workload.pixels / other.pixels
         rounds = zip(measurements[other].seconds, measured.seconds, strict=True)
         by_round = [images * theirs / ours for theirs, ours in rounds]
         speedup = statistics.median(by_round)
@@ -64,7 +65,7 @@ def summarize(measurements: Measurements, baseline: str) -> list[Entry]:
                 "label": workload.label,
                 "seconds": measured.seconds,
                 "median_seconds": measured.median,
-                "images_per_second": workload.batch / measured.median,
+                "images_per_second": workload.images / measured.median,
                 "peak_bytes": measured.peak_bytes,
                 "forward_macs": measured.macs,
                 "operator_seconds": dict(measured.operators),
@@ -112,7 +113,8 @@ def speed_table(
             figures = [published.get(model, math.nan) for model in (entry["model"], baseline)]
             row += [f"{figures[0]:.1f}", f"{figures[0] / figures[1]:.2f}"]
         rows.append(["" if cell == "nan" else cell for cell in row])
-    return f"{format_table(header, rows)}\n\nspeed-up, per image, and time/pixel: over {baseline}"
+    over = ", ".join(dict.fromkeys(entry["baseline"] for entry in entries))
+    return f"{format_table(header, rows)}\n\nspeed-up, per image, and time/pixel: over {over}"
 
 
 def format_size(entry: Entry) -> str:

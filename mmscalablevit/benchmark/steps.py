@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import Sequential, revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from numpy.random import RandomState
+from PIL import Image
 from torch import Tensor
 
 from mmscalablevit.benchmark import naive
@@ -23,6 +28,7 @@ from mmscalablevit.errors import UsageError
 from mmscalablevit.models.complexity import count_complexity
 
 BOXES = 8  # in each image that a detector trains on
+DISTINCT_JPEGS = 64
 
 
 def build_model(workload: Workload, cfg: Config) -> Any:
@@ -50,6 +56,8 @@ def build_model(workload: Workload, cfg: Config) -> Any:
     if workload.backbone_only:
         model = Sequential(OrderedDict(backbone=MODELS.build(backbone)))
     else:
+        if "data_preprocessor" in cfg:  # where MMPretrain's configs have it
+            cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
         model = MODELS.build(cfg.model)
     model.init_weights()
     return revert_sync_batchnorm(model)
@@ -150,7 +158,7 @@ class ModelWork:
     def step(self) -> None:
         """Run one step of training or inference on the whole batch."""
         if self.workload.training:
-            self._train()
+            self.train(self.images, self.samples)
         else:
             with torch.no_grad(), self._autocast():
                 self._predict()
@@ -169,14 +177,15 @@ class ModelWork:
         else:
             self.model(self.images, self.samples, mode="predict")
 
-    def _train(self) -> None:
+    def train(self, inputs: Tensor, data_samples: list[Any]) -> None:
+        """Forward, loss, backward and, but for a backbone alone, the optimizer's step."""
         self.model.zero_grad(set_to_none=True)
         with self._autocast():
             if self.workload.backbone_only:
-                outputs = self.model(self.images)
+                outputs = self.model(inputs)
                 loss = sum(x.float().square().mean() for x in outputs)
             else:
-                losses = self.model(self.images, self.samples, mode="loss")
+                losses = self.model(inputs, data_samples, mode="loss")
                 loss, _ = self.model.parse_losses(losses)
         self.scaler.scale(loss).backward()
         if self.optimizer is not None:
@@ -192,6 +201,65 @@ class ModelWork:
             + tensor_bytes(parameter.grad for parameter in parameters)
             + sum(tensor_bytes(filter(torch.is_tensor, state.values())) for state in states)
         )
+
+
+class EpochWork(ModelWork):
+    """A training epoch from JPEG files, with the config's augmentation, loader and mixing.
+
+    The files are read from the system's memory, where those that were just written are.
+
+    Args:
+        workload: What an epoch is.
+        device: Where the model trains.
+    """
+
+    def __init__(self, workload: Workload, device: torch.device) -> None:
+        super().__init__(workload, device)
+        cfg = read_config(workload)
+        cv2.setNumThreads(0)  # the reading processes share the cores
+        self.folder = tempfile.TemporaryDirectory()
+        write_jpegs(Path(self.folder.name, "one class"), DISTINCT_JPEGS)
+        settings = cfg.train_dataloader
+        settings.batch_size = workload.batch
+        settings.num_workers = workload.workers or settings.num_workers
+        settings.persistent_workers = settings.num_workers > 0
+        settings.dataset = {
+            "type": "RepeatDataset",
+            "dataset": {
+                "type": "CustomDataset",
+                "data_root": self.folder.name,
+                "pipeline": settings.dataset.pipeline,
+            },
+            "times": -(-workload.jpegs // DISTINCT_JPEGS),
+        }
+        self.loader = Runner.build_dataloader(settings, seed=0)
+        images = len(self.loader.sampler)  # RepeatAugSampler ends an epoch at a multiple of 256
+        if images != workload.jpegs:
+            raise UsageError(
+                f"{workload.text}: an epoch has {images} images; say a multiple of 256"
+            )
+
+    def step(self) -> None:
+        """Train for an epoch."""
+        for data in self.loader:
+            self.train(**self.model.data_preprocessor(data, training=True))
+
+
+def write_jpegs(folder: Path, count: int) -> None:
+    """Write pictures of ImageNet's usual size and, by their spectrum, of a photograph's detail."""
+    folder.mkdir()
+    height, width = 375, 500
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf  # the mean is 0
+    random = RandomState(0)
+    for i in range(count):
+        noise = random.standard_normal((height, width, 4))
+        pattern = np.fft.irfft2(
+            np.fft.rfft2(noise, axes=(0, 1)) / frequency[..., None], axes=(0, 1)
+        )
+        pattern = pattern[..., 3:] + 0.2 * pattern[..., :3]  # mostly grey
+        image = (128 + 50 * pattern / pattern.std()).clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{i}.jpg", quality=90)
 
 
 class MatmulWork:
@@ -218,3 +286,10 @@ class MatmulWork:
     def held_bytes(self) -> int:
         """Memory of the matrices."""
         return tensor_bytes(self.matrices)
+
+
+def build_work(workload: Workload | str, device: torch.device) -> ModelWork | MatmulWork:
+    """What a workload repeats; a data type's name stands for a product of matrices."""
+    if isinstance(workload, str):
+        return MatmulWork(workload, device)
+    return (EpochWork if workload.jpegs else ModelWork)(workload, device)

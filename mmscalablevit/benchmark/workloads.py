@@ -43,7 +43,9 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "naive": ("naive", True),
 }
 OUR_TYPES = ("ScalableViT", "mmscalablevit.ScalableViT")
-SYNTAX = "MODEL[:OPTION,...] with the options " + ", ".join([*FLAGS, "batch=N", "size=HxW"])
+NUMBERS = ("batch", "jpegs", "workers")
+OPTIONS = (*FLAGS, *(f"{key}=N" for key in NUMBERS), "size=HxW")
+SYNTAX = f"MODEL[:OPTION,...] with the options {', '.join(OPTIONS)}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Workload:
             from the mean square of its outputs.
         checkpointed: Whether the backbone has ``with_cp``.
         naive: Whether the plain implementation takes the place of ScalableViT.
+        jpegs: Images of a training epoch from JPEG files, through the config's own pipeline, which
+            then is a step; 0 for a batch that is on the device already.
+        workers: Processes that read them; 0 for as many as the config has.
     """
 
     text: str
@@ -75,6 +80,8 @@ class Workload:
     backbone_only: bool = False
     checkpointed: bool = False
     naive: bool = False
+    jpegs: int = 0
+    workers: int = 0
 
     @property
     def label(self) -> str:
@@ -86,13 +93,20 @@ class Workload:
             *(["backbone"] if self.backbone_only else []),
             *(["checkpointed"] if self.checkpointed else []),
             *(["naive"] if self.naive and self.model not in NAMES else []),
+            *([f"{self.jpegs} JPEGs"] if self.jpegs else []),
+            *([f"{self.workers} workers"] if self.workers else []),
         ]
         return f"{Path(self.model).stem} {' '.join(options)}"
 
     @property
+    def images(self) -> int:
+        """Images of a step."""
+        return self.jpegs or self.batch
+
+    @property
     def pixels(self) -> int:
-        """Pixels of a batch."""
-        return self.batch * self.size[0] * self.size[1]
+        """Pixels of a step."""
+        return self.images * self.size[0] * self.size[1]
 
 
 def parse_workload(text: str, default: Workload) -> Workload:
@@ -117,10 +131,10 @@ def parse_workload(text: str, default: Workload) -> Workload:
             changes[field] = setting
         elif key == "size":
             changes["size"] = parse_size(value)
-        elif key == "batch" and value.isdecimal() and int(value) > 0:
-            changes["batch"] = int(value)
+        elif key in NUMBERS and value.isdecimal() and int(value) > 0:
+            changes[key] = int(value)
         else:
-            near = difflib.get_close_matches(key, [*FLAGS, "batch=N", "size=HxW"], n=1)
+            near = difflib.get_close_matches(key, OPTIONS, n=1)
             hint = f"did you mean {near[0]}?" if near else SYNTAX
             raise UsageError(f"{text}: unknown option {option!r}; {hint}")
     workload = replace(default, **changes)
@@ -158,4 +172,6 @@ def read_config(workload: Workload) -> Config:
         raise UsageError(f"{workload.text}: naive takes the place of a ScalableViT, found none")
     if workload.naive and workload.checkpointed:
         raise UsageError(f"{workload.text}: the naive model has no checkpointing")
+    if workload.jpegs and (cfg.get("default_scope") != "mmpretrain" or not workload.training):
+        raise UsageError(f"{workload.text}: jpegs is for the training of a classifier")
     return cfg

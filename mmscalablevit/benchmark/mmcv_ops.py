@@ -1,0 +1,50 @@
+"""The compiled operators of mmcv that a detector's inference needs, by torchvision.
+
+``tools/benchmark_gpu.sh`` lays it as ``mmcv/_ext.py`` into the mmcv-lite that it installs for itself:
+wheels of the compiled mmcv are on no index. MMDetection and MMSegmentation then import, and whatever
+other operator a model calls says that it is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torchvision import ops
+
+
+def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
+    """Indices of the boxes that stay, the best first; borders count one pixel more by the offset."""
+    if offset:
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return ops.nms(boxes, scores, iou_threshold)
+
+
+def roi_align_forward(
+    features: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    _argmax_y: Tensor,
+    _argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Mean of the features in RoIs (N, 5), which have their image's index before the box."""
+    if pool_mode != 1:
+        raise NotImplementedError("RoIAlign by torchvision takes the mean")
+    size = (aligned_height, aligned_width)
+    pooled = ops.roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
+    output.copy_(pooled)
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    def missing(*_args: Any, **_settings: Any) -> None:
+        raise NotImplementedError(f"mmcv-lite has no operator {name}")
+
+    return missing
