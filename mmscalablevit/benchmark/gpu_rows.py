@@ -1,4 +1,4 @@
-"""The rows of docs/performance.md's tables from what ``tools/benchmark_gpu.sh`` has measured so far.
+"""Rows for docs/performance.md from what ``tools/benchmark_gpu.sh`` has measured so far.
 
 A program of its own, of the standard library alone: it runs after each cell, and takes no time.
 

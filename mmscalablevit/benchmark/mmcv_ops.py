@@ -1,8 +1,8 @@
 """The compiled operators of mmcv that a detector's inference needs, by torchvision.
 
-``tools/benchmark_gpu.sh`` lays it as ``mmcv/_ext.py`` into the mmcv-lite that it installs for itself:
-wheels of the compiled mmcv are on no index. MMDetection and MMSegmentation then import, and whatever
-other operator a model calls says that it is missing.
+Wheels of the compiled mmcv are on no index. ``tools/benchmark_gpu.sh`` lays this file into the
+mmcv-lite that it installs for itself, as ``mmcv/_ext.py``: MMDetection and MMSegmentation then import,
+and any other operator that a model calls says that it is missing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torchvision import ops
+from torchvision import ops  # type: ignore[import-untyped]
 
 
 def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes that stay, the best first; borders count one pixel more by the offset."""
+    """Indices of the boxes that stay, the best first; with an offset of 1, borders are pixels."""
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
     return ops.nms(boxes, scores, iou_threshold)

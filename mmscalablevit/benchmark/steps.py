@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.model import Sequential, revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.model import Sequential
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from numpy.random import RandomState
@@ -23,6 +22,7 @@ from torch import Tensor
 from mmscalablevit.benchmark import naive
 from mmscalablevit.benchmark.workloads import Workload, read_config
 from mmscalablevit.cli import amp
+from mmscalablevit.cli.building import build_model
 from mmscalablevit.cli.compilation import compile_backbone
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.complexity import count_complexity
@@ -31,7 +31,7 @@ BOXES = 8  # in each image that a detector trains on
 DISTINCT_JPEGS = 64
 
 
-def build_model(workload: Workload, cfg: Config) -> Any:
+def build(workload: Workload, cfg: Config) -> Any:
     """Build a workload's model, or its backbone, with random weights: speed is that of any.
 
     Args:
@@ -43,7 +43,7 @@ def build_model(workload: Workload, cfg: Config) -> Any:
     """
     backbone = cfg.model.get("backbone")
     if backbone is not None:
-        backbone.init_cfg = None
+        backbone["init_cfg"] = None
         if workload.naive:
             kept = ("arch", "drop_path_rate", "out_indices")
             settings = {key: backbone[key] for key in kept if key in backbone}
@@ -52,15 +52,10 @@ def build_model(workload: Workload, cfg: Config) -> Any:
             backbone["with_cp"] = True
     elif workload.backbone_only or workload.compiled or workload.checkpointed:
         raise UsageError(f"{workload.text}: the model has no backbone")
-    torch.manual_seed(0)
     if workload.backbone_only:
-        model = Sequential(OrderedDict(backbone=MODELS.build(backbone)))
-    else:
-        if "data_preprocessor" in cfg:  # where MMPretrain's configs have it
-            cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-        model = MODELS.build(cfg.model)
-    model.init_weights()
-    return revert_sync_batchnorm(model)
+        alone = Config({"model": backbone, "default_scope": cfg.get("default_scope", "mmengine")})
+        return Sequential(OrderedDict(backbone=build_model(alone)))
+    return build_model(cfg, pretrained=False)
 
 
 def make_samples(workload: Workload, cfg: Config, random: RandomState) -> list[Any]:
@@ -134,8 +129,7 @@ class ModelWork:
     def __init__(self, workload: Workload, device: torch.device) -> None:
         cfg = read_config(workload)
         self.scope, self.workload, self.device = cfg.get("default_scope"), workload, device
-        init_default_scope(self.scope or "mmengine")
-        model = build_model(workload, cfg)
+        model = build(workload, cfg)
         self.macs = workload.batch * count_complexity(model, workload.size).total_macs
         self.dtype = getattr(torch, workload.dtype)
         random = RandomState(0)

@@ -118,5 +118,10 @@ def test_the_script_runs_small_on_a_cpu(tmp_path: Path) -> None:
     assert len(results["training"]["workloads"]) == len(results["epoch"]["workloads"]) == 3
     assert results["epoch"]["workloads"][1]["images_per_second"] > 0
     rows = (out / "rows.md").read_text()
-    for words in ("| lvt | float32 |", "| training step over naive |", "| from JPEG files", "ms/step"):
+    for words in (
+        "| lvt | float32 |",
+        "| training step over naive |",
+        "| from JPEG files",
+        "ms/step",
+    ):
         assert words in rows
