@@ -18,6 +18,8 @@ import torch
 from mmscalablevit import __version__
 from mmscalablevit.checkpoints.conversion import STATE_DICT_ENTRIES, convert
 from mmscalablevit.checkpoints.reading import CheckpointError, load_file
+from mmscalablevit.cli import tool
+from mmscalablevit.errors import UsageError
 from mmscalablevit.files import write_whole
 
 
@@ -33,23 +35,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Convert; what stands in the way ends it with a message."""
-    args = parse_args()
+def convert_file(args: argparse.Namespace) -> None:
+    """Convert a file.
+
+    Raises:
+        UsageError: It is not to be converted, or there is no place for the result.
+    """
     if args.dst.exists() and not args.force:
-        sys.exit(f"{args.dst} exists already: name another file, or say --force to replace it")
+        raise UsageError(
+            f"{args.dst} exists already: name another file, or say --force to replace it"
+        )
     try:
         released = load_file(args.src, extra_globals=[argparse.Namespace])
         converted = convert(released, args.ema)
     except (FileNotFoundError, CheckpointError, ValueError) as error:
-        sys.exit(f"cannot convert {args.src}: {error}")
+        raise UsageError(f"cannot convert {args.src}: {error}") from error
     meta = {"mmscalablevit_version": __version__, "converted_from": args.src.name}
     content = io.BytesIO()
     torch.save({"meta": meta, "state_dict": converted.state_dict}, content)
     try:
         write_whole(args.dst, content.getvalue())
     except OSError as error:
-        sys.exit(f"cannot write {args.dst}: {error.strerror or error}")
+        raise UsageError(f"cannot write {args.dst}: {error.strerror or error}") from error
     print(
         f"{args.dst}: {converted.title}, {converted.num_classes} classes,"
         f" {len(converted.state_dict)} entries"
@@ -60,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tool.run(convert_file, parse_args()))

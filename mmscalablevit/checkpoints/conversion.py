@@ -10,8 +10,9 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmscalablevit.checkpoints.filling import summarize
-from mmscalablevit.checkpoints.released import FAMILIES, Family, Shapes, StateDict
+from mmscalablevit.checkpoints.filling import LISTED, compare
+from mmscalablevit.checkpoints.released import FAMILIES, Family, StateDict
+from mmscalablevit.errors import listed_below
 
 # Entries of a checkpoint file that hold a state dict; the second of each pair holds the moving
 # average of the same weights.
@@ -75,7 +76,8 @@ def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mappi
     ]
     if others:
         raise ValueError(
-            f"not a state dict; these entries are no tensors, or have no name:\n{summarize(others)}"
+            "not a state dict; these entries are no tensors, or have no name:"
+            f"{listed_below(others, LISTED)}"
         )
     return state_dict
 
@@ -92,12 +94,13 @@ def rename_keys(family: Family, released: Mapping[str, Tensor]) -> StateDict:
     return renamed
 
 
-def expected_shapes(family: Family, arch: str, num_classes: int) -> Shapes:
-    """Names and shapes of the classifier's entries: backbone and head."""
+def expected_entries(family: Family, arch: str, num_classes: int) -> StateDict:
+    """The classifier's entries, backbone and head, on PyTorch's meta device."""
     with torch.device("meta"):
         backbone = MODELS.build({"type": family.name, "arch": arch})
-    shapes = {f"backbone.{key}": tuple(value.shape) for key, value in backbone.state_dict().items()}
-    return shapes | family.head_shapes(backbone.embed_dims[-1], num_classes)
+        entries = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+        head = family.head_shapes(backbone.embed_dims[-1], num_classes)
+        return entries | {name: torch.empty(shape) for name, shape in head.items()}
 
 
 def stage_widths(family: Family, state_dict: Mapping[str, Tensor]) -> list[int]:
@@ -116,12 +119,10 @@ def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
     found = {family.name: stage_widths(family, state_dict) for family in FAMILIES}
     found = {name: widths for name, widths in found.items() if widths}
     if not found:
-        wanted = "\n".join(
-            f"  {family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES
-        )
+        wanted = [f"{family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES]
         raise ValueError(
-            f"not a released checkpoint: it has none of the entries\n{wanted}\nIts entries are\n"
-            f"{summarize(state_dict)}"
+            f"not a released checkpoint: it has none of the entries{listed_below(wanted, LISTED)}\n"
+            f"Its entries are{listed_below(state_dict, LISTED)}"
         )
     if len(found) > 1:
         raise ValueError(
@@ -166,15 +167,16 @@ def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
         ) from error
     head = renamed.get(family.classes_entry)
     num_classes = 1000 if head is None or not head.ndim else head.shape[0]
-    expected = expected_shapes(family, arch, num_classes)
+    expected = expected_entries(family, arch, num_classes)
     converted = Converted(family.name, arch, num_classes, renamed)
-    differences = [f"missing: {key}" for key in expected if key not in renamed]
-    differences += [f"unknown: {key}" for key in renamed if key not in expected]
+    missing, reshaped, unknown = compare(expected, renamed)
+    differences = [f"missing: {name}" for name in missing]
+    differences += [f"unknown: {name}" for name in unknown]
     differences += [
-        f"shape: {key} is {tuple(renamed[key].shape)}, {converted.title} has {shape}"
-        for key, shape in expected.items()
-        if key in renamed and tuple(renamed[key].shape) != shape
+        f"shape: {name} is {tuple(renamed[name].shape)}, {converted.title} has"
+        f" {tuple(expected[name].shape)}"
+        for name in reshaped
     ]
     if differences:
-        raise ValueError(f"not the released {converted.title}:\n{summarize(differences)}")
+        raise ValueError(f"not the released {converted.title}:{listed_below(differences, LISTED)}")
     return converted

@@ -198,18 +198,15 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Te
         path: The file, for the message.
 
     Returns:
-        The tensors by their names.
+        The tensors by their names, :func:`unwrapped`.
 
     Raises:
         CheckpointError: There are none.
     """
     entries = content if isinstance(content, Mapping) else {}
     state_dict = entries.get("state_dict", entries)
-    weights = {
-        str(name): value
-        for name, value in (state_dict.items() if isinstance(state_dict, Mapping) else ())
-        if isinstance(value, torch.Tensor)
-    }
+    named = unwrapped(state_dict) if isinstance(state_dict, Mapping) else {}
+    weights = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
     if not weights and isinstance(entries.get("model"), Mapping):
         raise CheckpointError(
             f"checkpoint {path} is a released checkpoint, or of another program: run"
@@ -221,6 +218,11 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Te
             " use one that MMEngine or tools/convert_checkpoint.py wrote"
         )
     return weights
+
+
+def unwrapped(entries: Mapping[Any, Any]) -> dict[str, Any]:
+    """Take off the prefix that a wrapper for data parallelism adds to the names of weights."""
+    return {str(name).removeprefix("module."): value for name, value in entries.items()}
 
 
 class UnsafeFileError(CheckpointError):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS
+from mmengine.runner import Runner
 from torch import nn
 
-from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
+from mmscalablevit.checkpoints import Checkpoint, CheckpointError, find_state_dict, load_file
+from mmscalablevit.checkpoints.filling import Filling, compare
 from mmscalablevit.errors import UsageError, near_names
 from mmscalablevit.evaluation.selection import type_name
 from mmscalablevit.models.pyramid import PyramidBackbone
@@ -36,36 +40,66 @@ def build_backbone(backbone: ConfigDict) -> PyramidBackbone | None:
         raise UsageError(f"model.backbone: {error}") from error
 
 
-def check_backbone(cfg: Config, weights: bool = True) -> None:
+def check_backbone(cfg: Config, weights: bool = True) -> list[Filling]:
     """Check a config's backbone, if it is of this package, before anything is built.
 
     Args:
         cfg: The config.
         weights: Check that the pretrained weights fill it, too.
 
+    Returns:
+        The pretrained weights; see :func:`hand_on`.
+
     Raises:
         UsageError: Its settings are wrong, or its pretrained weights do not fit.
         CheckpointError: The file of the weights cannot be read.
     """
     backbone = build_backbone(cfg.model.get("backbone") or ConfigDict())
-    if backbone is not None and weights:
-        fill_backbone(backbone)
+    return [] if backbone is None or not weights else read_pretrained(backbone)
 
 
-def fill_backbone(backbone: PyramidBackbone) -> list[str]:
-    """Check that pretrained weights fill a backbone.
-
-    Returns:
-        Names of the entries that start anew.
+def read_pretrained(backbone: PyramidBackbone) -> list[Filling]:
+    """Read the pretrained weights of a backbone and check that they fill it.
 
     Raises:
         UsageError: The weights are missing or do not fit.
         CheckpointError: Their file cannot be read.
     """
     try:
-        return backbone.check_pretrained_weights()
+        return backbone.read_pretrained()
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(f"model.backbone.init_cfg: {error}") from error
+
+
+def fill_backbone(backbone: PyramidBackbone) -> list[str]:
+    """Check that pretrained weights fill a backbone; see :func:`read_pretrained`.
+
+    Returns:
+        Names of the entries that start anew.
+    """
+    return [name for filling in read_pretrained(backbone) for name in filling.fresh]
+
+
+class _HandOnHook(Hook):
+    """Give a backbone what it would read, just before it is initialized.
+
+    Not earlier: hooks that average weights copy the model at this moment, and what it holds.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, fillings: list[Filling]) -> None:
+        self._fillings: list[Filling] | None = fillings
+
+    def before_run(self, runner: Runner) -> None:
+        backbone: Any = bare_model(runner.model).get_submodule("backbone")
+        backbone.fillings, self._fillings = self._fillings, None
+
+
+def hand_on(runner: Runner, fillings: list[Filling]) -> None:
+    """Let a training's backbone take weights that have been read, instead of reading them."""
+    if fillings:
+        runner.register_hook(_HandOnHook(fillings))
 
 
 def require_checkpoint(path: str) -> None:
@@ -87,16 +121,22 @@ def require_checkpoint(path: str) -> None:
     raise UsageError(f"checkpoint {path} does not exist{near}")
 
 
-def load_weights_file(path: str) -> None:
-    """Check that a local checkpoint can be read and holds weights.
+def read_weights(path: str) -> Checkpoint | None:
+    """Read a checkpoint and check that it holds weights.
+
+    Returns:
+        The checkpoint; None of an address, which MMEngine fetches.
 
     Raises:
         UsageError: It does not exist.
         CheckpointError: It cannot be used.
     """
     require_checkpoint(path)
-    if "://" not in path:
-        find_state_dict(load_file(Path(path).expanduser()), path)
+    if "://" in path:
+        return None
+    checkpoint = Checkpoint(path, load_file(path))
+    find_state_dict(checkpoint.content, path)
+    return checkpoint
 
 
 def fitting_entries(
@@ -104,39 +144,32 @@ def fitting_entries(
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Compare a checkpoint's weights with a model.
 
-    Args:
-        model: The model.
-        saved: The weights, possibly with the prefix that data parallelism adds.
-
     Returns:
         The model's entries without mere counters, and the names of those that the checkpoint
         fills.
     """
-    saved = {name.removeprefix("module."): value for name, value in saved.items()}
     expected = {
         name: value
-        for name, value in model.state_dict().items()
+        for name, value in bare_model(model).state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    fitting = [
-        name
-        for name, value in expected.items()
-        if name in saved and saved[name].shape == value.shape
-    ]
-    return expected, fitting
+    missing, reshaped, _ = compare(expected, saved)
+    unfit = {*missing, *reshaped}
+    return expected, [name for name in expected if name not in unfit]
 
 
-def require_start(model: nn.Module, path: str) -> None:
+def require_start(model: nn.Module, start: Checkpoint) -> None:
     """Check that a checkpoint to start from is of this backbone; the heads may be others.
 
     Raises:
-        CheckpointError: It is of another backbone, or cannot be used.
+        CheckpointError: It is of another backbone.
     """
-    expected, fitting = fitting_entries(bare_model(model), find_state_dict(load_file(path), path))
-    names = [name for name in expected if name.startswith("backbone.")]
-    filled = sum(expected[name].numel() for name in names if name in set(fitting))
-    if names and 2 * filled < sum(expected[name].numel() for name in names):
+    expected, names = fitting_entries(model, start.weights)
+    wanted = [name for name in expected if name.startswith("backbone.")]
+    fitting = [name for name in names if name.startswith("backbone.")]
+    filled = sum(expected[name].numel() for name in fitting)
+    if 2 * filled < sum(expected[name].numel() for name in wanted):
         raise CheckpointError(
-            f"load_from {path} is of another backbone, or another size of it: it fills"
-            f" {sum(name in set(fitting) for name in names)} of the backbone's {len(names)} entries"
+            f"load_from {start.path} is of another backbone, or another size of it: it fills"
+            f" {len(fitting)} of the backbone's {len(wanted)} entries"
         )

@@ -1,23 +1,16 @@
-"""What the command-line options do to a config."""
+"""Reading a config."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import logging
 import re
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmscalablevit.cli.distributed import LAUNCHERS
 from mmscalablevit.errors import FAILURES, UsageError, first_line, module_line, near_names
-from mmscalablevit.evaluation.selection import type_name
-
-# The average reaches back over a tenth of the iterations so far (1 / gamma), at most over 5,000
-# (1 / momentum). So it serves runs of any length, and the random initialization drops out.
-EMA = {"ema_type": "MomentumAnnealingEMA", "momentum": 0.0002, "gamma": 10}
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -67,54 +60,16 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    parser.add_argument("--work-dir", metavar="DIR", help="default: work_dirs/NAME_OF_CONFIG")
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="auto",
-        choices=("auto", "bfloat16", "float16"),
-        help="mixed precision; without a type float16 on a GPU and bfloat16 on the CPU",
-    )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the backbone with torch.compile, anew for each image size (up to eight); the "
-        "first iterations take longer",
-    )
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
-    # Older launchers pass this; the rank is read from the environment.
-    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
+def require_entries(cfg: Config, path: str, *names: str) -> None:
+    """Check that a config has what a training or a test needs.
+
+    Raises:
+        UsageError: An entry is missing.
+    """
+    if any(cfg.get(name) is None for name in names):
+        raise UsageError(f"config {path} has no {' or no '.join(names)}")
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
     """Choose the work directory: the option, the config's, or one named after the config."""
     cfg.work_dir = work_dir or cfg.get("work_dir") or f"work_dirs/{Path(config_path).stem}"
-
-
-def scale_learning_rate(cfg: Config) -> None:
-    """Let MMEngine scale the learning rate by the real batch size.
-
-    Raises:
-        UsageError: The config does not say for which batch size its learning rate is.
-    """
-    if not (cfg.get("auto_scale_lr") or {}).get("base_batch_size"):
-        raise UsageError(
-            "--auto-scale-lr: the config does not say which total batch size its learning rate is "
-            "for; add auto_scale_lr = dict(base_batch_size=...)"
-        )
-    cfg.auto_scale_lr.enable = True
-
-
-def average_weights(cfg: Config) -> None:
-    """Keep an exponential moving average of the weights.
-
-    The checkpoint's ``state_dict`` is the average, so a test needs no option.
-    """
-    hooks = list(cfg.get("custom_hooks") or [])
-    if any("EMAHook" in type_name(hook) for hook in hooks):
-        print_log("--ema: the config already averages the weights", logger="current")
-        return
-    # MMPretrain's hook of this name would keep the raw weights for its tests in some cases.
-    cfg.custom_hooks = [*hooks, ConfigDict(type="mmengine.EMAHook", **EMA)]

@@ -22,7 +22,6 @@ from mmengine.dist import all_gather_object, broadcast_object_list, init_dist, i
 from mmengine.logging import print_log
 from mmengine.utils.dl_utils import set_multi_processing
 
-from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.errors import UsageError
 
 Decision = TypeVar("Decision")
@@ -167,13 +166,12 @@ def decide_for_all(decide: Callable[[], Decision]) -> Decision:
 
     Raises:
         UsageError: It is raised there.
-        CheckpointError: It is raised there.
     """
     outcome: list[Any] = [None, None]
     if is_main_process():
         try:
             outcome[0] = decide()
-        except (UsageError, CheckpointError) as error:
+        except UsageError as error:
             outcome[1] = error
     broadcast_object_list(outcome)
     if outcome[1] is not None:

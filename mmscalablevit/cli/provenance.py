@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmscalablevit.checkpoints import Checkpoint
 from mmscalablevit.environment.facts import LITE, ONEDL, UPSTREAM, installed_versions
+from mmscalablevit.errors import listed_below
 from mmscalablevit.files import write_json
 
 FILE_NAME = "provenance.json"
@@ -58,18 +59,11 @@ def config_content(cfg: Mapping[str, Any]) -> dict[str, Any]:
     what it resumes from, the file that pretrained weights are read from.
     """
     content = {key: _plain(value) for key, value in cfg.items() if key not in _LAUNCH_KEYS}
-    hooks = content.pop("custom_hooks", None)
-    if isinstance(hooks, list):
-        hooks = [hook for hook in hooks if not _is_matching_hook(hook)]
-    if hooks:
-        content["custom_hooks"] = hooks
+    if not content.get("custom_hooks"):
+        content.pop("custom_hooks", None)
     if isinstance(content.get("auto_scale_lr"), dict):
         content["auto_scale_lr"].pop("enable", None)
     return content
-
-
-def _is_matching_hook(hook: Any) -> bool:
-    return isinstance(hook, dict) and hook.get("type") == "MatchingCheckpointHook"
 
 
 def _plain(value: Any) -> Any:
@@ -165,19 +159,21 @@ class _ContentHook(Hook):
         checkpoint[_CONTENT_ENTRY] = self._content
 
 
-def report_changes(cfg: Config, checkpoint: Mapping[str, Any]) -> None:
-    """Say how a config differs from the one that the checkpoint to resume was trained with."""
-    before = checkpoint.get(_CONTENT_ENTRY)
-    if not isinstance(before, Mapping):
-        return  # of an earlier version, or another program
-    if changed := differences(before, config_content(cfg.to_dict())):
-        listed = "".join(f"\n  {change}" for change in changed[:20])
-        more = f"\n  ... and {len(changed) - 20} more" if len(changed) > 20 else ""
-        message = f"--resume: the config is not the one of {cfg.load_from}:{listed}{more}"
+def report_changes(content: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Say how a config differs from the one that the checkpoint to resume was trained with.
+
+    Args:
+        content: What :func:`config_content` gives of the config.
+        checkpoint: The checkpoint; those of earlier versions don't tell.
+    """
+    before = checkpoint.content.get(_CONTENT_ENTRY)
+    if isinstance(before, Mapping) and (changed := differences(before, content)):
+        changes = listed_below(changed, 20)
+        message = f"--resume: the config is not the one of {checkpoint.path}:{changes}"
         print_log(message, logger="current", level=logging.WARNING)
 
 
-def record(runner: Runner, config: str) -> None:
+def record(runner: Runner, config: str, content: dict[str, Any]) -> None:
     """Write ``provenance.json`` and ``config.json`` beside a run's logs.
 
     The config's content goes into the checkpoints, too. A run that cannot write the files goes on.
@@ -185,8 +181,8 @@ def record(runner: Runner, config: str) -> None:
     Args:
         runner: The run, with its log directory, which each resumption has of its own.
         config: Path of the config, as the user gave it.
+        content: What :func:`config_content` gives of it.
     """
-    content = config_content(runner.cfg.to_dict())
     runner.register_hook(_ContentHook(content))
     if not is_main_process():
         return

@@ -6,7 +6,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmscalablevit.checkpoints.reading import CheckpointError
+from mmscalablevit.checkpoints.filling import compare
+from mmscalablevit.checkpoints.reading import CheckpointError, unwrapped
+from mmscalablevit.errors import listed_below
 from mmscalablevit.models.wrappers import bare_model
 
 LISTED = 5  # names in a message; the rest is counted
@@ -27,29 +29,22 @@ class MatchingCheckpointHook(Hook):
         Raises:
             CheckpointError: The checkpoint is of another model.
         """
-        saved = checkpoint.get("state_dict", checkpoint)
-        saved = {name.removeprefix("module."): value for name, value in saved.items()}
-        expected = bare_model(runner.model).state_dict()
+        saved = unwrapped(checkpoint.get("state_dict", checkpoint))
+        wanted = bare_model(runner.model).state_dict()
+        missing, reshaped, unknown = compare(wanted, saved)
         problems = [
-            f"{name} is missing"
-            for name in expected
-            if name not in saved and not name.endswith("num_batches_tracked")
+            f"{name} is missing" for name in missing if not name.endswith("num_batches_tracked")
         ]
         problems += [
-            f"{name} has shape {tuple(saved[name].shape)}, the model needs {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in saved and saved[name].shape != value.shape
+            f"{name} has shape {tuple(saved[name].shape)}, the model needs"
+            f" {tuple(wanted[name].shape)}"
+            for name in reshaped
         ]
         problems += [
-            f"{name} is not in the model"
-            for name in saved
-            if name not in expected and name.startswith("backbone.")
+            f"{name} is not in the model" for name in unknown if name.startswith("backbone.")
         ]
         if problems:
-            listed = "".join(f"\n  {problem}" for problem in problems[:LISTED])
-            more = len(problems) - LISTED
-            rest = f"\n  ... and {more} more" if more > 0 else ""
             raise CheckpointError(
                 "the checkpoint is not one of this config's model; test it with the config that "
-                f"it was trained with:{listed}{rest}"
+                f"it was trained with:{listed_below(problems, LISTED)}"
             )

@@ -13,7 +13,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmscalablevit.checkpoints.filling import check_pretrained
+from mmscalablevit.checkpoints.filling import Filling, read_filling
+from mmscalablevit.errors import UsageError
 from mmscalablevit.models.layers import drop_path_rates, to_nchw, to_nhwc
 
 Arch = dict[str, Any]
@@ -21,7 +22,7 @@ Arch = dict[str, Any]
 MIN_INPUT_SIZE = 32
 
 
-class InputError(ValueError):
+class InputError(UsageError, ValueError):
     """Images do not fit the model; the message says in what, and how to mend it."""
 
 
@@ -236,6 +237,10 @@ class PyramidBackbone(BaseModule):
             self.add_module(f"norm{i}", norm)
         self._freeze_stages()
 
+    init_cfg: Any
+    # What `init_cfg` names, where it has been read already.
+    fillings: list[Filling] | None = None
+
     def init_weights(self) -> None:
         """Initialise by ``init_cfg``; refuse weights that do not fill the backbone.
 
@@ -243,30 +248,35 @@ class PyramidBackbone(BaseModule):
             FileNotFoundError: The checkpoint is missing.
             ValueError: The checkpoint does not match; the message lists what differs.
         """
-        self.check_pretrained_weights()
+        fillings = self.read_pretrained() if self.fillings is None else self.fillings
+        self.fillings = None
+        init_cfg = self.init_cfg
+        self.init_cfg = [other for other in self._init_cfgs() if other["type"] != "Pretrained"]
         super().init_weights()
+        self.init_cfg = init_cfg
+        for filling in fillings:
+            self.load_state_dict(filling.weights, strict=False)
 
-    def check_pretrained_weights(self) -> list[str]:
-        """Make sure that the weights which ``init_cfg`` names fill the backbone.
+    def read_pretrained(self) -> list[Filling]:
+        """Read the weights that ``init_cfg`` names, and make sure that they fill the backbone.
 
-        Returns:
-            Names of the entries that start anew, since the file's model did not have them.
+        The result can be handed on to another backbone of the same settings, as ``fillings``.
 
         Raises:
             FileNotFoundError: The checkpoint is missing.
             ValueError: The checkpoint does not match; the message lists what differs.
         """
-        fresh = []
-        init_cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        for init_cfg in init_cfgs:
-            if init_cfg and init_cfg["type"] == "Pretrained":
-                # A classifier outputs the last map alone and has no norms for the others.
-                last = len(self.stages) - 1 if self.classifier_norm else len(self.stages)
-                optional = [f"norm{i}." for i in range(last)]
-                fresh += check_pretrained(
-                    self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional
-                )
-        return fresh
+        # A classifier outputs the last map alone and has no norms for the others.
+        last = len(self.stages) - 1 if self.classifier_norm else len(self.stages)
+        optional = [f"norm{i}." for i in range(last)]
+        return [
+            read_filling(self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional)
+            for init_cfg in self._init_cfgs()
+            if init_cfg["type"] == "Pretrained"
+        ]
+
+    def _init_cfgs(self) -> list[dict]:
+        return [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
 
     def _freeze_stages(self) -> None:
         for i in range(self.frozen_stages + 1):

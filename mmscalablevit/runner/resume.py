@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmscalablevit.checkpoints.reading import CheckpointError, load_file
+from mmscalablevit.checkpoints.reading import Checkpoint, CheckpointError, load_file
 from mmscalablevit.errors import UsageError
 from mmscalablevit.files import write_json
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
@@ -26,24 +26,30 @@ _PERIODIC = re.compile(r"(?:epoch_(\d+)(?:_iter_(\d+))?|iter_(\d+))\.pth")
 _EARLIER = ".earlier_checkpoints.json"
 
 
-def find_checkpoint(work_dir: str | os.PathLike) -> str | None:
-    """Find the newest checkpoint of a run that can be read.
+def find_checkpoint(work_dir: str | os.PathLike) -> Checkpoint | None:
+    """Find the newest checkpoint of a run that can be read, and read it.
 
     A file that cannot be read is passed over with a warning. Only those count that the run
     writes on its way (``epoch_3.pth``, ``epoch_3_iter_8500.pth``, ``iter_8000.pth``): the best one
     may lie far back. Those that :func:`set_aside` names do not count.
-
-    Returns:
-        Its path, or None where there is none.
     """
     for path in own_checkpoints(work_dir):
         try:
-            load_file(path)
+            return Checkpoint(str(path), load_file(path))
         except (CheckpointError, FileNotFoundError) as error:
             print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
-        else:
-            return str(path)
     return None
+
+
+def note_earlier_run(work_dir: str | os.PathLike) -> None:
+    """Warn of checkpoints of an earlier run in a directory where a run begins."""
+    if earlier := own_checkpoints(work_dir):
+        message = (
+            f"{work_dir} holds checkpoints of an earlier run, the newest is {earlier[0]}. This run "
+            "starts at the beginning and replaces those whose names it uses; to go on from them "
+            "instead, stop it and add --resume"
+        )
+        print_log(message, logger="current", level=logging.WARNING)
 
 
 def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
@@ -125,22 +131,18 @@ def remove_leftovers(work_dir: str | os.PathLike) -> None:
         path.unlink(missing_ok=True)
 
 
-def require_same_model(runner: Runner, path: str) -> None:
+def require_same_model(runner: Runner, checkpoint: Checkpoint) -> None:
     """Check, before data sets are read, that the checkpoint to resume is of the run's model.
 
     Raises:
         UsageError: It is of another one.
     """
-    hook = MatchingCheckpointHook()
-    if "://" in path:
-        runner.register_hook(hook)
-        return
     try:
-        hook.after_load_checkpoint(runner, load_file(path))
+        MatchingCheckpointHook().after_load_checkpoint(runner, checkpoint.content)
     except CheckpointError as error:
         raise UsageError(
-            f"--resume: {path} is of another config; choose another --work-dir, or the config that "
-            f"the work directory is of\n{error}"
+            f"--resume: {checkpoint.path} is of another config; choose another --work-dir, or the "
+            f"config that the work directory is of\n{error}"
         ) from error
 
 

@@ -1,15 +1,18 @@
-"""MMEngine's Runner, for trainings that survive faults."""
+"""MMEngine's Runner, for checkpoints that have been read, and for trainings that survive faults."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, Runner, load_state_dict
 from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checkpoints.reading import load_file
+from mmscalablevit.checkpoints.reading import Checkpoint
+from mmscalablevit.models.wrappers import bare_model
 from mmscalablevit.runner.checkpointing import SafeCheckpointHook
 from mmscalablevit.runner.interruption import InterruptionHook
 from mmscalablevit.runner.loops import ResumableEpochLoop, ResumableIterLoop
@@ -18,7 +21,45 @@ from mmscalablevit.runner.workers import end_workers, prepare_loader
 _LOOPS = {"EpochBasedTrainLoop": ResumableEpochLoop, "IterBasedTrainLoop": ResumableIterLoop}
 
 
-class ResumableRunner(Runner):
+class LoadedRunner(Runner):
+    """MMEngine's Runner, which takes a checkpoint that has been read instead of reading it.
+
+    Attributes:
+        loaded: What ``load_from`` names, until it is in the model; None if it is to be read.
+    """
+
+    loaded: Checkpoint | None = None
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = False,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model.
+
+        Args:
+            filename: Its path; ``loaded`` is taken where it is of this path.
+            map_location: Where to read tensors to. Those of ``loaded`` are on the CPU.
+            strict: Whether all names must be the model's.
+            revise_keys: Patterns of names, and what replaces them, for a file that is read.
+
+        Returns:
+            Its content.
+        """
+        loaded, self.loaded = self.loaded, None
+        if loaded is None or loaded.path != filename:
+            return super().load_checkpoint(filename, map_location, strict, revise_keys)
+        self.call_hook("after_load_checkpoint", checkpoint=loaded.content)
+        weights = loaded.content.get("state_dict", loaded.content)
+        consume_prefix_in_state_dict_if_present(weights, "module.")
+        load_state_dict(bare_model(self.model), weights, strict, self.logger)
+        self.logger.info(f"Load checkpoint from {filename}")
+        return loaded.content
+
+
+class ResumableRunner(LoadedRunner):
     """Train as MMEngine's Runner does, in a way that can be interrupted and resumed anywhere.
 
     In place of MMEngine's loops and checkpoint hook it runs those of this package. The config
@@ -42,15 +83,6 @@ class ResumableRunner(Runner):
         if loader is not dataloader:
             prepare_loader(loader, seed)
         return loader
-
-    def set_randomness(
-        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
-    ) -> None:
-        """Seed all generators; a resumed run keeps its seed, by which images are shuffled."""
-        path = self.cfg.get("load_from")
-        if self.cfg.get("resume") and path and "://" not in path:
-            seed = load_file(path).get("meta", {}).get("seed", seed)
-        super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def register_hooks(
         self,

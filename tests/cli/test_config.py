@@ -12,7 +12,7 @@ from torch._inductor import config as inductor_config
 from torch._inductor.utils import run_and_get_code
 
 from mmscalablevit.checks import weights
-from mmscalablevit.cli import compilation, config
+from mmscalablevit.cli import compilation, config, options
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.layers import FFN
 from tests.models.families import assert_same, each_family, tiny
@@ -74,17 +74,17 @@ def test_the_work_directory_is_the_options_the_configs_or_the_default():
 
 def test_learning_rate_scaling_needs_a_base_batch_size():
     cfg = Config({"auto_scale_lr": {"base_batch_size": 16, "enable": False}})
-    config.scale_learning_rate(cfg)
+    options.scale_learning_rate(cfg)
     assert cfg.auto_scale_lr.enable is True
     for content in ({}, {"auto_scale_lr": None}, {"auto_scale_lr": {"enable": True}}):
         with pytest.raises(UsageError, match="base_batch_size"):
-            config.scale_learning_rate(Config(content))
+            options.scale_learning_rate(Config(content))
 
 
 def test_weights_are_averaged_once():
     cfg = Config({"custom_hooks": [{"type": "Other"}]})
-    config.average_weights(cfg)
-    config.average_weights(cfg)
+    options.average_weights(cfg)
+    options.average_weights(cfg)
     assert [hook.type for hook in cfg.custom_hooks] == ["Other", "mmengine.EMAHook"]
 
 

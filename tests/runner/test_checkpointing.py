@@ -179,13 +179,13 @@ def test_validation_leaves_the_random_numbers_alone(tmp_path):
 
 def test_a_run_that_starts_anew_is_not_resumed_from_an_earlier_one(tmp_path):
     build_run(tmp_path, length=6).train()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_6.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_6.pth")
     build_run(tmp_path, length=2).train()
     assert names(tmp_path) == [f"epoch_{number}.pth" for number in range(1, 7)]
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_2.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_2.pth")
     # Going on from an earlier one has the same effect, and those written anew count again.
     build_run(tmp_path, length=3, resume=tmp_path / "epoch_1.pth").train()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_3.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_3.pth")
     assert resume.newer_checkpoints(tmp_path, str(tmp_path / "epoch_5.pth")).keys() == {
         "epoch_6.pth"
     }

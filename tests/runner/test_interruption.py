@@ -43,7 +43,7 @@ def interrupt(work_dir: Path, hook: Hook, **settings) -> str:
     with pytest.raises(SystemExit) as stop:
         run.train()
     assert stop.value.code == EXIT_CODE == 143
-    return Path(find_checkpoint(work_dir)).name
+    return Path(find_checkpoint(work_dir).path).name
 
 
 def test_a_second_signal_does_not_keep_it_from_saving(tmp_path):
@@ -91,7 +91,7 @@ def test_sigterm_saves_what_goes_on_exactly(tmp_path, by_epoch, iteration, name,
     run = build_run(work, hooks=[EMA, Terminate(iteration)], **settings)
     with pytest.raises(SystemExit):
         run.train()
-    found = find_checkpoint(work)
+    found = find_checkpoint(work).path
     assert Path(found).name == name
     rest = build_run(work, hooks=[EMA], resume=found, **settings)
     rest.train()
@@ -114,7 +114,7 @@ def test_sigterm_in_a_validation_saves_the_training(tmp_path, by_epoch):
     run = build_run(work, hooks=[EMA, hook], **settings)
     with pytest.raises(SystemExit):
         run.train()
-    found = find_checkpoint(work)
+    found = find_checkpoint(work).path
     assert Path(found).name == ("epoch_2.pth" if by_epoch else "iter_8.pth")
     rest = build_run(work, hooks=[EMA], resume=found, **settings)
     rest.train()
@@ -149,7 +149,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, value):
     message = str(stop.value)
     assert "learning rate (0.1)" in message and "clip_grad" in message
     assert f"--resume {tmp_path / 'epoch_2.pth'}" in message
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_2.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_2.pth")
 
 
 def test_a_bad_loss_is_not_saved_when_a_checkpoint_is_due(tmp_path):
@@ -157,4 +157,4 @@ def test_a_bad_loss_is_not_saved_when_a_checkpoint_is_due(tmp_path):
     run.model.poison[10] = float("nan")
     with pytest.raises(UsageError, match="is infinite or no number at iteration 10"):
         run.train()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_9.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "iter_9.pth")

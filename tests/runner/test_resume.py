@@ -21,7 +21,7 @@ def test_the_newest_good_checkpoint_is_found_by_number(tmp_path):
     assert find_checkpoint(tmp_path) is None
     for name in ("epoch_2.pth", "epoch_10.pth", "best_accuracy_epoch_11.pth", "other.pth"):
         torch.save({"state_dict": {}, "name": name}, tmp_path / name)
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_10.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_10.pth")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "code"])
@@ -34,7 +34,7 @@ def test_a_bad_checkpoint_is_passed_over(tmp_path, damage):
         torch.save({"hook": os.path.join}, newest)
     else:
         newest.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
-    assert find_checkpoint(tmp_path) == str(tmp_path / "iter_1000.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "iter_1000.pth")
     assert newest.exists()
 
 
@@ -76,7 +76,7 @@ def test_halves_that_a_killed_process_left_are_removed(tmp_path):
 def test_an_unreadable_note_of_earlier_checkpoints_is_none(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "epoch_1.pth")
     (tmp_path / ".earlier_checkpoints.json").write_text("[")
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_1.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_1.pth")
     set_aside(tmp_path, newer_checkpoints(tmp_path, None))
     assert find_checkpoint(tmp_path) is None
 

@@ -100,7 +100,7 @@ def test_a_metric_may_use_a_pool_of_processes(tmp_path, signals, workers):
             run.train()
         assert stop.value.code == EXIT_CODE == 143
         # After the validation of the second epoch, which is not repeated.
-        assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_2_iter_9.pth")
+        assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_2_iter_9.pth")
 
 
 def test_a_handler_that_was_there_before_learns_of_the_end(tmp_path, before):
@@ -109,5 +109,5 @@ def test_a_handler_that_was_there_before_learns_of_the_end(tmp_path, before):
     metric.signals = 1
     with pytest.raises(KeyboardInterrupt if before is theirs else SystemExit):
         run.train()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "epoch_2_iter_9.pth")
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_2_iter_9.pth")
     assert signal.getsignal(signal.SIGTERM) is before

@@ -24,8 +24,9 @@ def run(monkeypatch, capsys):
         code, message = 0, ""
         try:
             runpy.run_path(str(TOOL), run_name="__main__")
-        except SystemExit as exit_:  # with a message: Python prints it and returns 1
-            code, message = 1, str(exit_.code)
+        except SystemExit as exit_:
+            if exit_.code:  # a message: Python prints it and returns 1
+                code, message = 1, str(exit_.code)
         stdout, stderr = capsys.readouterr()
         return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr + message)
 

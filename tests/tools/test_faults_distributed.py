@@ -152,14 +152,14 @@ def test_both_machines_start_again_when_a_process_of_one_is_killed(place, two):
 def test_without_restarts_a_killed_process_ends_the_job(place):
     settings = {"PYTHONPATH": paths(place), "PORT": free_port()}
     run(place, "dist_train.sh", "kill.py", 2, "--work-dir", "dead", *HALF, expect=1, **settings)
-    assert find_checkpoint(place / "dead").endswith("epoch_1.pth")
+    assert find_checkpoint(place / "dead").path.endswith("epoch_1.pth")
 
 
 def test_sigterm_to_the_launcher_saves_and_the_job_goes_on(place, two):
     command = ["dist_train.sh", "terminate.py", 2, "--work-dir", "ended", *HALF]
     output = run(place, *command, expect=1, PORT=free_port(), PYTHONPATH=paths(place))
     assert "SIGTERM: training ends after iteration" in output
-    found = Path(find_checkpoint(place / "ended"))
+    found = Path(find_checkpoint(place / "ended").path)
     assert found.name.startswith("epoch_1_iter_")  # in the second epoch
     command.insert(3, "--resume")
     run(place, *command, PORT=free_port(), PYTHONPATH=paths(place))
@@ -175,7 +175,7 @@ def test_slurms_signal_to_all_processes_of_torchrun_saves_and_leaves_none(place,
     processes = wait_for_end(place / "signalled")
     assert processes == 1 + 2 * (1 + 2)  # the launcher, two processes, two workers of each
     assert "SIGTERM: training ends after iteration" in output
-    assert Path(find_checkpoint(place / "all")).name.startswith("epoch_1_iter_")
+    assert Path(find_checkpoint(place / "all").path).name.startswith("epoch_1_iter_")
     command.insert(3, "--resume")
     run(place, *command, PORT=free_port(), PYTHONPATH=paths(place))
     assert_equal(state(place / "all" / LAST), state(two / LAST))
@@ -188,7 +188,7 @@ def test_slurms_signal_to_a_process_and_its_workers_saves_and_leaves_none(place)
     output = run(place, *command, expect=143, PYTHONPATH=paths(place))
     assert wait_for_end(place / "signalled") == 3
     assert "Traceback" not in output
-    assert Path(find_checkpoint(place / "alone")).name == "iter_7.pth"
+    assert Path(find_checkpoint(place / "alone").path).name == "iter_7.pth"
     command.insert(2, "--resume")
     run(place, *command, PYTHONPATH=paths(place))
     assert_equal(state(place / "alone" / "iter_12.pth"), state(place / "whole" / "iter_12.pth"))
