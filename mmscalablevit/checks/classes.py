@@ -7,35 +7,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from mmscalablevit.checks.configs import model_classes
 from mmscalablevit.errors import Finding, listed
 from mmscalablevit.evaluation.selection import type_name
-
-# Parts of a model whose num_classes is not the number of the data set's classes.
-_OTHER_CLASSES = ("data_preprocessor", "rpn_head", "train_cfg", "test_cfg", "backbone", "neck")
-
-
-def model_classes(model: Mapping[str, Any]) -> dict[str, int]:
-    """Find the numbers of classes that the heads of a model are set to.
-
-    Returns:
-        The numbers by their places in the config; without the proposal network's, which tells
-        objects from background.
-    """
-    found: dict[str, int] = {}
-
-    def visit(place: str, node: Any) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                if key == "num_classes" and isinstance(value, int):
-                    found[f"{place}.{key}"] = value
-                elif key not in _OTHER_CLASSES:
-                    visit(f"{place}.{key}", value)
-        elif isinstance(node, (list, tuple)):
-            for number, value in enumerate(node):
-                visit(f"{place}.{number}", value)
-
-    visit("model", model)
-    return found
 
 
 def differing_numbers(names: Sequence[str], reference: Sequence[str]) -> str:

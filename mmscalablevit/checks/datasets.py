@@ -7,12 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from mmscalablevit.checks import require
 from mmscalablevit.checks.annotations import coco_findings
+from mmscalablevit.checks.configs import (
+    class_names,
+    dataset_class,
+    named_datasets,
+    named_evaluators,
+)
 from mmscalablevit.errors import Finding
-from mmscalablevit.evaluation.selection import placed_datasets
 
 
 def require_data(cfg: Config, *loaders: str) -> None:
@@ -22,48 +27,37 @@ def require_data(cfg: Config, *loaders: str) -> None:
         UsageError: They do not.
     """
     for loader in loaders:
-        require(config_findings(cfg, loader))
+        require(config_findings(cfg, loader.removesuffix("_dataloader")))
 
 
-def config_findings(cfg: Config, loader: str) -> Iterator[Finding]:
-    """Examine the data that a loader names, without building it.
+def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
+    """Examine the data that a split names, without building it.
 
     Args:
         cfg: The whole config.
-        loader: Such as ``'train_dataloader'``.
+        split: ``'train'``, ``'val'`` or ``'test'``.
 
     Yields:
         What is missing; where nothing is, what the annotation files have.
     """
-    missing = list(file_findings(cfg, loader))
+    missing = list(file_findings(cfg, split))
     yield from missing
     if missing:
         return
-    for place, dataset in named_datasets(cfg, loader):
-        names = (dataset.get("metainfo") or {}).get("classes")
-        if isinstance(names, str) and not Path(names).is_file():
+    for place, dataset in named_datasets(cfg, split):
+        names = class_names(dataset_class(cfg, dataset), dataset)
+        if isinstance(names, str):
             found = f"{place}: metainfo.classes is the text {names!r}, neither a list nor a file"
             remedy = f"write a list, also of a single name: metainfo=dict(classes=[{names!r}])"
-            yield Finding(f"{split_name(loader)} classes", "fail", found, remedy)
+            yield Finding(f"{split} classes", "fail", found, remedy)
         else:
-            yield from coco_findings(cfg, split_name(loader), dataset)
+            yield from coco_findings(cfg, split, dataset)
 
 
-def split_name(loader: str) -> str:
-    """``'train'`` for ``'train_dataloader'``."""
-    return loader.removesuffix("_dataloader")
-
-
-def named_datasets(cfg: Config, loader: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Walk through the data sets of a loader: their places in the config, and their settings."""
-    if cfg.get(loader) and cfg[loader].get("dataset"):
-        yield from placed_datasets(cfg[loader].dataset, f"{loader}.dataset")
-
-
-def file_findings(cfg: Config, loader: str) -> Iterator[Finding]:
-    """Say which files the data sets of a loader, and its evaluator, name and the disk lacks."""
-    name = f"{split_name(loader)} files"
-    for place, dataset in named_datasets(cfg, loader):
+def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
+    """Say which files the data sets of a split, and its evaluators, name and the disk lacks."""
+    name = f"{split} files"
+    for place, dataset in named_datasets(cfg, split):
         if missing := missing_paths(dataset):
             verb = "does" if len(missing) == 1 else "do"
             found = f"{place}: {', '.join(missing)} {verb} not exist"
@@ -71,15 +65,16 @@ def file_findings(cfg: Config, loader: str) -> Iterator[Finding]:
                 found += f" below {Path.cwd()}"
             place_them = f"or name their place: --cfg-options {place}.data_root=DIR"
             yield Finding(name, "fail", found, f"put or link the data there, {place_them}")
-    key = f"{split_name(loader)}_evaluator"
-    given = cfg.get(key) or []
-    for evaluator in [given] if isinstance(given, Mapping) else given:
-        path = evaluator.get("ann_file") if isinstance(evaluator, Mapping) else None
+    key = f"{split}_evaluator"
+    for evaluator in named_evaluators(cfg, split):
+        path = evaluator.get("ann_file")
         if not isinstance(path, str) or "://" in path or not _is_local(evaluator):
             continue
         if not Path(path).is_file():
             found = f"{key}: ann_file {path} does not exist"
-            remedy = f"name the annotations of {loader}: --cfg-options {key}.ann_file=FILE"
+            remedy = (
+                f"name the annotations of {split}_dataloader: --cfg-options {key}.ann_file=FILE"
+            )
             yield Finding(name, "fail", found, remedy)
 
 

@@ -16,9 +16,9 @@ from mmscalablevit.checks.classes import (
     class_findings,
     inner_datasets,
     loader_classes,
-    model_classes,
     numbering_findings,
 )
+from mmscalablevit.checks.configs import model_classes
 from mmscalablevit.errors import FAILURES, Finding
 
 # What the frameworks and their libraries say of bad data: exceptions of other kinds and other

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscalablevit.checks.classes import model_classes
+from mmscalablevit.checks.configs import model_classes
 from mmscalablevit.errors import UsageError
 
 

@@ -119,7 +119,7 @@ def examine_data(
         key = f"{split}_dataloader"
         if cfg.get(key) is None or (split == "test" and cfg.get("val_dataloader") == cfg[key]):
             continue
-        findings = list(config_findings(cfg, key))
+        findings = list(config_findings(cfg, split))
         yield from findings
         if any(finding.name in (f"{split} files", f"{split} annotations") for finding in findings):
             continue  # it cannot be built

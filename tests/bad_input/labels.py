@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
+from mmscalablevit import checks
 from tests.bad_input.place import Place, case
 
 DETECTION = "detection.py"
-ANNOTATIONS = "data/digits/detection/annotations/instances_{}2017.json"
 
 
 def with_classes(place: Place, classes: str) -> str:
@@ -69,3 +70,68 @@ def no_list(place: Place) -> str:
         'train_dataloader = dict(dataset=dict(metainfo=dict(_delete_=True, classes=("9"))))\n'
     )
     return place.train("one.py")
+
+
+def without(place: Place, key: str, split: str = "val", part: str = "annotations") -> None:
+    """Take a key out of the detector's annotations."""
+
+    def change(content: dict[str, Any]) -> None:
+        for entry in content[part]:
+            del entry[key]
+
+    place.change_annotations(change, split)
+
+
+@case("annotations lack `iscrowd`")
+def no_crowd(place: Place) -> str:
+    without(place, "iscrowd")
+    return place.train(DETECTION)
+
+
+@case("annotations lack `area`")
+def no_area(place: Place) -> str:
+    without(place, "area", "train")
+    return place.train(DETECTION)
+
+
+@case("annotations lack the images' `height`, in the preflight")
+def no_height(place: Place) -> str:
+    without(place, "height", "train", "images")
+    return place.preflight(DETECTION)
+
+
+@case("an annotation lacks `segmentation`, where masks are trained")
+def no_segmentation(place: Place) -> str:
+    place.change_annotations(lambda content: content["annotations"][0].pop("segmentation"))
+    return place.train("instances.py")
+
+
+@case("an annotation file begins with a byte order mark")
+def byte_order_mark(place: Place) -> str:
+    place.change_annotations(lambda content: None, encoding="utf-8-sig")
+    return place.train(DETECTION)
+
+
+def number_from_0(content: dict[str, Any]) -> None:
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["id"] = number
+
+
+@case("the validation's annotations are numbered from 0")
+def from_0(place: Place) -> str:
+    place.change_annotations(number_from_0, "val")
+    notes: list[str] = []
+    place.patch.setattr(checks, "print_log", lambda message, **_: notes.append(message))
+    return f"{place.accepted(place.train(DETECTION))}; {' '.join(notes)}"
+
+
+@case("the validation's annotations are numbered from 0, in the preflight")
+def from_0_in_preflight(place: Place) -> str:
+    place.change_annotations(number_from_0, "val")
+    return place.preflight(DETECTION)
+
+
+@case("two annotations have the same id")
+def same_id(place: Place) -> str:
+    place.change_annotations(lambda content: content["annotations"][1].update(id=1))
+    return place.train(DETECTION)

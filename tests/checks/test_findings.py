@@ -8,7 +8,8 @@ from mmengine.registry import DATASETS
 
 from mmscalablevit.checks import require
 from mmscalablevit.checks.classes import class_findings, inner_datasets
-from mmscalablevit.checks.datasets import file_findings, named_datasets
+from mmscalablevit.checks.configs import named_datasets
+from mmscalablevit.checks.datasets import file_findings
 from mmscalablevit.checks.samples import loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
 from tests.checks.scans import Scans
@@ -47,13 +48,13 @@ def wrapped() -> ConfigDict:
 
 def test_data_sets_are_found_inside_wrappers_by_their_places_and_built() -> None:
     cfg = Config({"train_dataloader": {"dataset": wrapped()}})
-    places = {place: found.ann_file for place, found in named_datasets(cfg, "train_dataloader")}
+    places = {place: found.ann_file for place, found in named_datasets(cfg, "train")}
     assert places == {
         "train_dataloader.dataset.datasets.0": "1",
         "train_dataloader.dataset.datasets.1.dataset": "2",
         "train_dataloader.dataset.datasets.2": "3",
     }
-    assert not list(named_datasets(cfg, "val_dataloader"))
+    assert not list(named_datasets(cfg, "val"))
     built = DATASETS.build(wrapped())
     assert [len(dataset) for dataset in inner_datasets(built)] == [1, 2, 3]
 
@@ -91,7 +92,7 @@ def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:
     def faults(dataset: dict, evaluator: object = None) -> list[str]:
         loader = {"dataset": {"type": "CocoDataset", **dataset}}
         cfg = Config({"val_dataloader": loader, "val_evaluator": evaluator})
-        return [finding.found for finding in file_findings(cfg, "val_dataloader")]
+        return [finding.found for finding in file_findings(cfg, "val")]
 
     (tmp_path / "here.json").write_text("{}")
     root, remote = str(tmp_path), {"backend": "petrel"}
