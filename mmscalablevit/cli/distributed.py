@@ -8,7 +8,6 @@ GPU's number. Where there is none, the group is gloo's.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, init_dist, is_main_process
-from mmengine.logging import print_log
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mmscalablevit.errors import UsageError
@@ -125,11 +123,6 @@ def set_up(cfg: Config, launcher: str) -> None:
         if not dist.is_initialized():
             init_dist(launcher, **settings.get("dist_cfg", {}))
         return
-    _set_up_cpu(cfg, int(environment["WORLD_SIZE"]))
-
-
-def _set_up_cpu(cfg: Config, world_size: int) -> None:
-    """Start a gloo group and keep MMEngine from asking for a GPU."""
     wrapper = {
         "type": "MMDistributedDataParallel",
         "device_ids": None,
@@ -137,13 +130,7 @@ def _set_up_cpu(cfg: Config, world_size: int) -> None:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
     cfg.model_wrapper_cfg = {**wrapper, **cfg.get("model_wrapper_cfg", {}), "device_ids": None}
-    if replace_sync_bn(cfg):
-        note = f" Each of the {world_size} processes normalizes by its own part of the batch."
-        print_log(
-            "SyncBN runs on GPUs only; BN takes its place." + (note if world_size > 1 else ""),
-            logger="current",
-            level=logging.WARNING,
-        )
+    cfg.pop("sync_bn", None)  # it asks for layers that run on GPUs only
     if not dist.is_initialized():
         dist.init_process_group("gloo")
 
@@ -177,30 +164,6 @@ def decide_for_all(decide: Callable[[], Decision]) -> Decision:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
-
-
-def replace_sync_bn(cfg: Config) -> bool:
-    """Replace synchronized batch norm by plain batch norm in a config's model, in place.
-
-    Returns:
-        Whether there was any.
-    """
-    replaced = cfg.pop("sync_bn", None) is not None
-
-    def visit(node: object) -> None:
-        nonlocal replaced
-        if isinstance(node, dict):
-            if node.get("type") in ("SyncBN", "MMSyncBN", "mmcv.SyncBN"):
-                node["type"] = "BN"
-                replaced = True
-            for value in node.values():
-                visit(value)
-        elif isinstance(node, (list, tuple)):
-            for value in node:
-                visit(value)
-
-    visit(cfg.model)
-    return replaced
 
 
 def tear_down() -> None:

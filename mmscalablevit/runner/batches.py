@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, repeat
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS
@@ -32,17 +31,14 @@ class BatchStream:
         inner: dict | None = None,
         endless: bool = False,
     ) -> None:
-        if inner is None:
-            self.batches: Any = BatchSampler(sampler, batch_size, drop_last)
-        else:
-            given = {"sampler": sampler, "batch_size": batch_size}
-            self.batches = DATA_SAMPLERS.build(inner, default_args=given)
+        settings = inner or {"type": BatchSampler, "drop_last": drop_last}
+        given = {"sampler": sampler, "batch_size": batch_size}
+        self.batches: Any = DATA_SAMPLERS.build(settings, default_args=given)
         self.endless = endless
         self.to_pass = 0
         # What MMEngine and the frameworks look for.
         self.sampler = sampler
         self.batch_size = batch_size
-        self.drop_last = drop_last
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -50,14 +46,14 @@ class BatchStream:
     def __iter__(self) -> Iterator[list[int]]:
         epoch = 0
         while True:
-            count = 0
+            empty = True
             for batch in self.batches:
-                count += 1
+                empty = False
                 if self.to_pass > 0:
                     self.to_pass -= 1
                 else:
                     yield batch
-            if not self.endless or count == 0:
+            if not self.endless or empty:
                 return
             epoch += 1
             if hasattr(self.sampler, "set_epoch"):
@@ -65,13 +61,7 @@ class BatchStream:
 
 
 class LateLoader:
-    """A data loader whose workers start when the first batch is asked for.
-
-    MMEngine starts them as it builds the loop, before a checkpoint says which batch is the first.
-
-    Args:
-        loader: The data loader.
-    """
+    """A data loader whose workers start with the first batch, not when MMEngine builds its loop."""
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
@@ -84,26 +74,22 @@ class LateLoader:
 
 
 class PassedOver:
-    """The batches of a resumed loop, after those that were passed over already.
+    """Batches from a number on, before which there is nothing to load.
 
     MMEngine draws a batch for each iteration that is over, the maintained fork of it calls
-    ``skip_iter``. Neither is to load anything.
-
-    Args:
-        batches: The batches that follow.
-        passed: Number of batches before them, each of which is None.
+    ``skip_iter``.
     """
 
     def __init__(self, batches: Iterator[Any], passed: int) -> None:
-        self._batches = chain(repeat(None, passed), batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
+        self._batches = batches
+        self._passed = passed
 
     def __next__(self) -> Any:
+        if self._passed > 0:
+            self._passed -= 1
+            return None
         return next(self._batches)
 
     def skip_iter(self, num_iters: int) -> None:
         """Pass over a number of batches."""
-        for _ in range(num_iters):
-            next(self)
+        self._passed -= num_iters

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from mmscalablevit.runner.random_states import (
     own_states,
     restore_states,
 )
-from mmscalablevit.runner.resume import newer_checkpoints, set_aside
+from mmscalablevit.runner.resume import note_last
 
 # So often in a row may checkpoints fail to be written before the training stops.
 _PATIENCE = 3
@@ -51,13 +53,10 @@ class WholeFileBackend(LocalBackend):
 
 
 class LateRemoval:
-    """A file backend that keeps files to be removed until the new ones are written.
+    """A file backend that removes files when it is told to: when the new ones are written.
 
     MMEngine's hook removes an old checkpoint before it writes the new one. A crash in between
     would cost both.
-
-    Args:
-        backend: MMEngine's file backend.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -68,22 +67,18 @@ class LateRemoval:
         return getattr(self._backend, name)
 
     def remove(self, path: str) -> None:
-        """Remove a file later."""
+        """Let a file wait for its removal."""
         self._waiting.append((self._backend.remove, path))
 
     def rmtree(self, path: str) -> None:
-        """Remove a directory later."""
+        """Let a directory wait for its removal."""
         self._waiting.append((self._backend.rmtree, path))
 
-    def remove_now(self) -> None:
-        """Remove what waits for it."""
-        for remove, path in self._waiting:
-            remove(path)
-        self._waiting.clear()
-
-    def keep(self) -> None:
-        """Remove nothing of what waits for it."""
-        self._waiting.clear()
+    def end_waiting(self, remove: bool) -> None:
+        """Remove what waits for it, or let it be."""
+        waiting, self._waiting = self._waiting, []
+        for remove_one, path in waiting if remove else ():
+            remove_one(path)
 
 
 @HOOKS.register_module()
@@ -104,7 +99,6 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     last_good: str | None = None
-    last_ckpt: str | None
     file_backend: Any
     backend_args: dict[str, Any] | None
 
@@ -117,7 +111,6 @@ class SafeCheckpointHook(CheckpointHook):
         self._resumed: dict[str, Any] | None = None
         self._random_states: list[dict[str, Any]] = []
         self._before_val: dict[str, Any] | None = None
-        self._earlier: dict[str, int] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take from a checkpoint what MMEngine does not."""
@@ -138,13 +131,14 @@ class SafeCheckpointHook(CheckpointHook):
         """
         super().before_train(runner)
         self.file_backend = LateRemoval(self.file_backend)
-        free, weights = _free_space(self.out_dir), _bytes(bare_model(runner.model).state_dict())
+        state = bare_model(runner.model).state_dict()
+        weights = sum(value.nbytes for value in state.values() if torch.is_tensor(value))
+        free = _free_space(self.out_dir)
         if free is not None and free < weights:
             raise UsageError(
                 f"{self.out_dir} has {free / _GIB:.1f} GiB left, and the weights of one checkpoint "
                 f"are {weights / _GIB:.1f} GiB; free space, or choose another --work-dir"
             )
-        self._earlier = newer_checkpoints(self.out_dir, self.last_good)
         if self._resumed is not None:
             restore_states(self._resumed)
 
@@ -169,26 +163,37 @@ class SafeCheckpointHook(CheckpointHook):
             restore_states(self._before_val)
         self._before_val = None
 
+    @contextlib.contextmanager
+    def _saving(self, runner: Runner) -> Iterator[None]:
+        """Take back what MMEngine has noted of a checkpoint that cannot be written.
+
+        Only where it can be, those that it supersedes are removed.
+        """
+        info, noted = runner.message_hub.runtime_info, dict(runner.message_hub.runtime_info)
+        before = dict(self.__dict__)
+        for name in ("keep_ckpt_ids", "best_ckpt_path_dict"):
+            if name in before:
+                before[name] = copy.copy(before[name])
+        try:
+            yield
+        except OSError:
+            self.__dict__.update(before)
+            info.clear()
+            info.update(noted)
+            self.file_backend.end_waiting(remove=False)
+            raise
+        self.file_backend.end_waiting(remove=True)
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Save the best checkpoint, if this is one."""
-        info = runner.message_hub.runtime_info
-        before = {name: value for name, value in info.items() if name.startswith("best_")}
-        path = getattr(self, "best_ckpt_path", None)
-        paths = dict(getattr(self, "best_ckpt_path_dict", {}))
         try:
-            super().after_val_epoch(runner, metrics)
+            with self._saving(runner):
+                super().after_val_epoch(runner, metrics)
         except OSError as error:
-            self.file_backend.keep()
-            for name in [name for name in info if name.startswith("best_")]:
-                info.pop(name)
-            info.update(before)
-            self.best_ckpt_path, self.best_ckpt_path_dict = path, paths
             runner.logger.error(
                 f"the best checkpoint cannot be written: {error.strerror}. The one before is kept, "
                 "training goes on"
             )
-        else:
-            self.file_backend.remove_now()
 
     def save_interrupted(self, runner: Runner, in_validation: bool) -> str | None:
         """Save a run that is about to end, to be called in all processes.
@@ -222,8 +227,11 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:
             runner.logger.error(f"{name} cannot be written: {error.strerror}")
             return None
-        self._succeed(runner, self.file_backend.join_path(self.out_dir, name))
-        return self.last_good
+        path = self.file_backend.join_path(self.out_dir, name)
+        self._succeed(runner, path)
+        if is_main_process():
+            note_last(runner.work_dir, path)
+        return path
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
@@ -233,18 +241,12 @@ class SafeCheckpointHook(CheckpointHook):
         _require_finite(runner, self.last_good)
         if self._before_val is None:
             self._random_states = gather_states()
-        kept, last = list(getattr(self, "keep_ckpt_ids", ())), self.last_ckpt
         try:
-            super()._save_checkpoint_with_step(runner, step, meta)
+            with self._saving(runner):
+                super()._save_checkpoint_with_step(runner, step, meta)
         except OSError as error:
-            self.file_backend.keep()
-            self.last_ckpt = last
-            if self.max_keep_ckpts > 0:
-                self.keep_ckpt_ids.clear()
-                self.keep_ckpt_ids.extend(kept)
             self._fail(runner, self._path(step), error)
         else:
-            self.file_backend.remove_now()
             self._succeed(runner, self._path(step))
 
     def _fail(self, runner: Runner, path: str, error: OSError) -> None:
@@ -268,9 +270,6 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_good = path
         if not is_main_process() or not os.path.isdir(self.out_dir):
             return
-        if self._earlier:
-            set_aside(self.out_dir, self._earlier)
-            self._earlier = {}
         for file in Path(self.out_dir).iterdir():
             if _WITHIN_EPOCH.fullmatch(file.name) and file != Path(path):
                 file.unlink(missing_ok=True)
@@ -283,16 +282,11 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 def _free_space(directory: str) -> int | None:
-    """Return the free bytes of a local directory's disk."""
+    """The free bytes of a local directory's disk; None of another."""
     try:
         return shutil.disk_usage(directory).free
     except OSError:
         return None
-
-
-def _bytes(state: Mapping[str, Any]) -> int:
-    """Return the size of a state dict's tensors."""
-    return sum(value.nbytes for value in state.values() if torch.is_tensor(value))
 
 
 def _require_finite(runner: Runner, last_good: str | None) -> None:

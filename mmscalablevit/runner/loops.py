@@ -7,59 +7,39 @@ microseconds each, and give the same batches in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from mmscalablevit.runner.batches import BatchStream, LateLoader, PassedOver
 
 
-def _build_loader(runner: Runner, config: DataLoader | dict, endless: bool) -> DataLoader:
-    """Build a training's data loader around a :class:`.BatchStream`."""
-    if isinstance(config, DataLoader):
-        return config
-    config = {"batch_size": 1, **config}
-    if config["batch_size"] is not None:  # which asks for single samples
-        inner = config.get("batch_sampler")
-        drop_last = inner is None and config.pop("drop_last", False)
-        config["batch_sampler"] = {
-            "type": BatchStream, "inner": inner, "drop_last": drop_last, "endless": endless,
-        }  # fmt: skip
-    randomness = runner.cfg.get("randomness") or {}
-    apart = randomness.get("diff_rank_seed", False)
-    return runner.build_dataloader(config, seed=runner.seed, diff_rank_seed=apart)
+def stream_batches(loader: DataLoader | dict, endless: bool) -> DataLoader | dict:
+    """Let a loader's config take its batches from a :class:`.BatchStream`."""
+    if isinstance(loader, DataLoader) or loader.get("batch_size", 1) is None:
+        return loader
+    loader = {"batch_size": 1, **loader}
+    inner = loader.get("batch_sampler")
+    stream = {"type": BatchStream, "inner": inner, "endless": endless}
+    if inner is None:
+        stream["drop_last"] = loader.pop("drop_last", False)
+    return {**loader, "batch_sampler": stream}
 
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """MMEngine's ``EpochBasedTrainLoop``, which can also go on within an epoch.
 
-    Args:
-        runner: The run.
-        dataloader: The data loader, or its config.
-        max_epochs: Number of epochs.
-        val_begin: The first epoch to validate after.
-        val_interval: Number of epochs from one validation to the next.
-        dynamic_intervals: Pairs of an epoch and the interval from there on.
+    Takes the same arguments.
 
     Attributes:
         position: Number of batches of this epoch that have been trained on.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader | dict,
-        max_epochs: int,
-        val_begin: int = 1,
-        val_interval: int = 1,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
-    ) -> None:
-        loader = _build_loader(runner, dataloader, endless=False)
-        super().__init__(runner, loader, max_epochs, val_begin, val_interval, dynamic_intervals)
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any):
+        super().__init__(runner, stream_batches(dataloader, endless=False), *args, **kwargs)
         self.position = 0
 
     def run_epoch(self) -> None:
@@ -87,30 +67,17 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class ResumableIterLoop(IterBasedTrainLoop):
     """MMEngine's ``IterBasedTrainLoop``, which does not load again what it passes over.
 
-    Args:
-        runner: The run.
-        dataloader: The data loader, or its config.
-        max_iters: Number of iterations.
-        val_begin: The first iteration to validate after.
-        val_interval: Number of iterations from one validation to the next.
-        dynamic_intervals: Pairs of an iteration and the interval from there on.
+    Takes the same arguments.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader | dict,
-        max_iters: int,
-        val_begin: int = 1,
-        val_interval: int = 1000,
-        dynamic_intervals: list[tuple[int, int]] | None = None,
-    ) -> None:
-        loader = _build_loader(runner, dataloader, endless=True)
-        late = LateLoader(loader)
-        super().__init__(runner, late, max_iters, val_begin, val_interval, dynamic_intervals)
-        self.dataloader = loader
+    dataloader: Any
+    dataloader_iterator: Any
 
-    dataloader_iterator: Iterator[Any]
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any):
+        BaseLoop.__init__(self, runner, stream_batches(dataloader, endless=True))
+        loader = self.dataloader
+        super().__init__(runner, LateLoader(loader), *args, **kwargs)
+        self.dataloader = loader
 
     def run(self) -> Any:
         """Train."""

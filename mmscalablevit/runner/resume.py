@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
-from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmscalablevit.checkpoints.reading import Checkpoint, CheckpointError, load_file
 from mmscalablevit.errors import UsageError
-from mmscalablevit.files import write_json
+from mmscalablevit.files import write_whole
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
 # By epoch, within an epoch, and by iteration.
 _PERIODIC = re.compile(r"(?:epoch_(\d+)(?:_iter_(\d+))?|iter_(\d+))\.pth")
 
-
-# Names the checkpoints of a directory that are of earlier runs, and when each was written.
-_EARLIER = ".earlier_checkpoints.json"
+_LAST = "last_checkpoint"  # where MMEngine names the one that was saved last
 
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Checkpoint | None:
@@ -31,7 +28,7 @@ def find_checkpoint(work_dir: str | os.PathLike) -> Checkpoint | None:
 
     A file that cannot be read is passed over with a warning. Only those count that the run
     writes on its way (``epoch_3.pth``, ``epoch_3_iter_8500.pth``, ``iter_8000.pth``): the best one
-    may lie far back. Those that :func:`set_aside` names do not count.
+    may lie far back.
     """
     for path in own_checkpoints(work_dir):
         try:
@@ -54,72 +51,42 @@ def note_earlier_run(work_dir: str | os.PathLike) -> None:
 
 def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     """List the checkpoints that runs have written on their way, the newest first."""
-    numbered = [
-        (tuple(int(number or 0) for number in (match[1], match[2] or match[3])), path)
-        for path in Path(work_dir).glob("*.pth")
-        if (match := _PERIODIC.fullmatch(path.name))
-    ]
-    return [path for _, path in sorted(numbered, reverse=True)]
+    found = [path for path in Path(work_dir).glob("*.pth") if _number(path) is not None]
+    return sorted(found, key=_number, reverse=True)
 
 
 def own_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
-    """List a run's checkpoints, the newest first, without those that :func:`set_aside` names."""
-    earlier = _set_aside_before(Path(work_dir))
+    """List a run's checkpoints, the newest first, without those of an earlier run beside it.
+
+    These have higher numbers than the one that was saved last, and are older: an ``epoch_300.pth``
+    of an earlier run is not where a new one goes on from its ``epoch_5.pth``.
+    """
+    found, note = list_checkpoints(work_dir), Path(work_dir) / _LAST
+    try:
+        last, since = _number(Path(note.read_text(encoding="utf-8").strip())), _written(note)
+    except (OSError, ValueError):
+        return found
     return [
-        path
-        for path in list_checkpoints(work_dir)
-        if path.name not in earlier or earlier[path.name] != _written(path)
+        path for path in found if last is None or _number(path) <= last or _written(path) > since
     ]
 
 
-def _written(path: Path) -> int | None:
-    """Return when a file was written, in nanoseconds; None where it cannot be told."""
+def note_last(work_dir: str | os.PathLike, path: str) -> None:
+    """Note which checkpoint was saved last, as MMEngine does."""
+    write_whole(Path(work_dir) / _LAST, path.encode())
+
+
+def _number(path: Path) -> Any:
+    """Epochs and iterations of a checkpoint by its name; None if it is none of the periodic."""
+    match = _PERIODIC.fullmatch(path.name)
+    return match and (int(match[1] or 0), int(match[2] or match[3] or 0))
+
+
+def _written(path: Path) -> float:
     try:
-        return path.stat().st_mtime_ns
+        return path.stat().st_mtime
     except OSError:  # a link to nowhere, or a file that was removed a moment ago
-        return None
-
-
-def newer_checkpoints(work_dir: str | os.PathLike, path: str | None) -> dict[str, int]:
-    """Find the checkpoints in a directory that a run from this checkpoint on does not follow.
-
-    Args:
-        work_dir: The run's directory.
-        path: What it goes on from; None if it starts at the beginning.
-
-    Returns:
-        Their names and the times they were written at, in nanoseconds.
-    """
-    found = list_checkpoints(work_dir)
-    start = Path(path).resolve() if path else None
-    known = any(other.resolve() == start for other in found)
-    newer = takewhile(lambda other: other.resolve() != start, found) if known else found
-    times = {file.name: _written(file) for file in newer}
-    return {name: time for name, time in times.items() if time is not None}
-
-
-def set_aside(work_dir: str | os.PathLike, earlier: dict[str, int]) -> None:
-    """Note that checkpoints are of an earlier run than the one that now writes beside them.
-
-    They stay where they are, but :func:`find_checkpoint` passes over them: an ``epoch_300.pth`` of
-    an earlier run is not where a new one goes on from its ``epoch_5.pth``. A file that is written
-    anew under such a name counts again.
-
-    Args:
-        work_dir: The run's directory.
-        earlier: What :func:`newer_checkpoints` found before the run wrote anything.
-    """
-    directory = Path(work_dir)
-    write_json(directory / _EARLIER, {**_set_aside_before(directory), **earlier})
-
-
-def _set_aside_before(directory: Path) -> dict[str, int]:
-    """Read what :func:`set_aside` noted: names of files and when they were written."""
-    try:
-        content = json.loads((directory / _EARLIER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return 0.0
 
 
 def remove_leftovers(work_dir: str | os.PathLike) -> None:

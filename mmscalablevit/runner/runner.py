@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner, load_state_dict
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
@@ -29,6 +31,17 @@ class LoadedRunner(Runner):
     """
 
     loaded: Checkpoint | None = None
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap a model for several processes; those without a GPU cannot synchronize batch norm."""
+        if self.distributed and get_device() == "cpu":
+            if any("SyncBatchNorm" in type(module).__name__ for module in model.modules()):
+                self.logger.warning(
+                    "SyncBN runs on GPUs only; BN takes its place. Each of the "
+                    f"{self.world_size} processes normalizes by its own part of the batch."
+                )
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
         self,

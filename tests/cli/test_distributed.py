@@ -8,13 +8,17 @@ import sys
 import tempfile
 
 import pytest
+import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
 
 from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.cli import distributed
-from mmscalablevit.cli.distributed import launcher_environment, replace_sync_bn
+from mmscalablevit.cli.distributed import launcher_environment
 from mmscalablevit.errors import UsageError
+from tests.runner.toy_run import build_run
 
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
 MPI = {
@@ -86,21 +90,9 @@ def test_more_processes_than_gpus_are_told(monkeypatch):
 
 
 def test_without_a_launcher_nothing_changes():
-    cfg = Config({"model": {"norm_cfg": {"type": "SyncBN"}}})
+    cfg = Config({"sync_bn": "torch"})
     distributed.set_up(cfg, "none")
-    assert cfg.launcher == "none" and cfg.model.norm_cfg.type == "SyncBN"
-    assert "model_wrapper_cfg" not in cfg
-
-
-def test_sync_bn_is_replaced_wherever_it_stands():
-    norm = {"type": "SyncBN", "requires_grad": True}
-    model = {"backbone": {"norm_cfg": norm}, "heads": [{"norm_cfg": dict(norm)}, {"x": 1}]}
-    cfg = Config({"model": model, "sync_bn": "torch"})
-    assert replace_sync_bn(cfg)
-    assert cfg.model.backbone.norm_cfg == {"type": "BN", "requires_grad": True}
-    assert cfg.model.heads[0].norm_cfg.type == "BN"
-    assert "sync_bn" not in cfg
-    assert not replace_sync_bn(cfg)
+    assert cfg.to_dict() == {"sync_bn": "torch", "launcher": "none"}
 
 
 def test_one_process_decides_for_itself():
@@ -131,6 +123,22 @@ def test_several_processes_decide_alike(tmp_path):
         process.join(120)
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0]
+
+
+def test_batch_norm_is_not_synchronized_without_gpus(tmp_path, monkeypatch):
+    run = build_run(tmp_path)
+    monkeypatch.setattr(type(run), "distributed", True)
+    monkeypatch.setattr(Runner, "wrap_model", lambda self, wrapper, model: model)
+    said = []
+    run.logger.warning = said.append
+    norm = nn.SyncBatchNorm(3)
+    norm.running_mean += 5
+    plain = run.wrap_model(None, nn.Sequential(norm, nn.ReLU()))[0]
+    assert plain(torch.rand(2, 3, 4, 4)).mean().abs() < 1e-5  # which SyncBN refuses on the CPU
+    assert (plain.running_mean > 1).all()
+    assert len(said) == 1 and "SyncBN runs on GPUs only" in said[0]
+    run.wrap_model(None, nn.ReLU())
+    assert len(said) == 1
 
 
 @pytest.mark.slow

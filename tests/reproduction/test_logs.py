@@ -146,7 +146,7 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path):
 def test_checkpoints_from_within_an_epoch_count_and_those_of_an_earlier_run_do_not(tmp_path):
     for name in ("epoch_2.pth", "epoch_2_iter_13.pth", "epoch_1_iter_9.pth", "epoch_300.pth"):
         write_checkpoint(tmp_path / name)
-    resume.set_aside(tmp_path, resume.newer_checkpoints(tmp_path, tmp_path / "epoch_2_iter_13.pth"))
+    resume.note_last(tmp_path, "epoch_2_iter_13.pth")
     assert logs.newest_checkpoint(tmp_path) == (tmp_path / "epoch_2_iter_13.pth", [])
     (tmp_path / "epoch_2_iter_13.pth").write_bytes(b"PK")
     problem = f"{tmp_path / 'epoch_2_iter_13.pth'} is not a whole checkpoint"

@@ -57,7 +57,8 @@ def test_each_engine_may_pass_over_batches_in_its_way():
     assert [next(drawn) for _ in range(1000)] == [None] * 1000
     called = PassedOver(iter("abc"), 1000)  # onedl-mmengine
     called.skip_iter(1000)
-    assert list(drawn) == list(called) == ["a", "b", "c"]
+    for batches in (drawn, called):
+        assert [next(batches) for _ in range(3)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("by_epoch", [True, False])

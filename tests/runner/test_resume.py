@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from mmscalablevit.runner.resume import (
     explain_disk_error,
     find_checkpoint,
     list_checkpoints,
-    newer_checkpoints,
+    note_last,
+    own_checkpoints,
     remove_leftovers,
-    set_aside,
 )
 
 
@@ -73,12 +74,21 @@ def test_halves_that_a_killed_process_left_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.tmp", "epoch_2.pth"]
 
 
-def test_an_unreadable_note_of_earlier_checkpoints_is_none(tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "epoch_1.pth")
-    (tmp_path / ".earlier_checkpoints.json").write_text("[")
-    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_1.pth")
-    set_aside(tmp_path, newer_checkpoints(tmp_path, None))
-    assert find_checkpoint(tmp_path) is None
+def test_checkpoints_of_an_earlier_run_are_those_with_higher_numbers_that_are_older(tmp_path):
+    for age, name in ((300, "epoch_4"), (200, "epoch_9"), (100, "epoch_5"), (0, "epoch_6_iter_3")):
+        path = tmp_path / f"{name}.pth"
+        torch.save({"state_dict": {}}, path)
+        os.utime(path, (time.time() - age, time.time() - age))
+    names = ["epoch_9", "epoch_6_iter_3", "epoch_5", "epoch_4"]
+    assert [path.stem for path in own_checkpoints(tmp_path)] == names  # nothing is known of them
+    (tmp_path / "last_checkpoint").write_bytes(b"\xff")
+    assert [path.stem for path in own_checkpoints(tmp_path)] == names
+    note_last(tmp_path, "elsewhere/epoch_5.pth")
+    os.utime(tmp_path / "last_checkpoint", (time.time() - 50, time.time() - 50))
+    # The newest was saved by a process that was killed before it could note so.
+    assert [path.stem for path in own_checkpoints(tmp_path)] == names[1:]
+    (tmp_path / "epoch_5.pth").unlink()
+    assert find_checkpoint(tmp_path).path == str(tmp_path / "epoch_6_iter_3.pth")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
