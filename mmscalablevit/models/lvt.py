@@ -253,6 +253,8 @@ class LVT(PyramidBackbone):
         in_channels: Channels of the image.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         out_indices: Stages whose outputs are returned, from 0.
+        output_norms: Whether each output goes through a LayerNorm of its own. The released models
+            have none: their class attention, detectors and segmentors take the raw maps.
         frozen_stages: Stages 0 to this one are frozen; -1 for none.
         with_cp: Recompute the blocks' activations in the backward pass to save memory.
         init_cfg: Initialisation by MMEngine's rules, on top of the released code's own.
@@ -268,12 +270,16 @@ class LVT(PyramidBackbone):
         [(1, 64, 50, 79), (1, 64, 25, 40), (1, 160, 13, 20), (1, 256, 7, 10)]
     """
 
+    # That of the released class attention comes after it, and belongs to the head.
+    classifier_norm = False
+
     def __init__(
         self,
         arch: str | Mapping[str, Any] = "lvt",
         in_channels: int = 3,
         drop_path_rate: float = 0.0,
         out_indices: int | Sequence[int] = (3,),
+        output_norms: bool = True,
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
@@ -292,7 +298,7 @@ class LVT(PyramidBackbone):
             arch=settings,
             in_channels=in_channels,
             out_indices=out_indices,
-            norm_eps=NORM_EPS,
+            norm_eps=NORM_EPS if output_norms else None,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -178,12 +178,21 @@ class Stage(nn.Module):
             return checkpoint(block, x, use_reentrant=False)
         return block(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C_in) to (B, H', W', C)."""
-        x = self.patch_embed(x)
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """Map (B, H', W', C) to the same shape."""
         for block in self.blocks:
             x = self.run_block(block, x)
         return x
+
+    def forward(self, x: Tensor, after_embed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Map (B, H, W, C_in) to (B, H', W', C).
+
+        Args:
+            x: The map.
+            after_embed: Changes the map that the blocks take.
+        """
+        x = self.patch_embed(x)
+        return self.run_blocks(x if after_embed is None else after_embed(x))
 
 
 class PyramidBackbone(BaseModule):
@@ -324,11 +333,15 @@ class PyramidBackbone(BaseModule):
         block = int(name[3]) if name[2] == "blocks" else 0
         return sum(self.depths[:stage]) + block + 1, num_layers
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, after_embed: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
         """Compute the pyramid.
 
         Args:
             x: Images, (B, in_channels, H, W), H and W at least 32.
+            after_embed: Changes the map (B, H', W', C) that the first stage's blocks take, such as
+                by mixing the tokens of two images.
 
         Returns:
             One contiguous map (B, C_i, H_i, W_i) for each of ``out_indices``.
@@ -352,7 +365,7 @@ class PyramidBackbone(BaseModule):
         x = to_nhwc(x)
         outputs = []
         for i, stage in enumerate(self.stages):
-            x = stage(x)
+            x = stage(x, after_embed if i == 0 else None)
             if i in self.out_indices:
                 # mmcv's RoIAlign reads a map's memory as NCHW whatever its strides are.
                 outputs.append(to_nchw(getattr(self, f"norm{i}")(x)).contiguous())

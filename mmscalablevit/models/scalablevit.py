@@ -55,9 +55,8 @@ class ScalableViTStage(Stage):
         super().__init__(patch_embed, blocks, with_cp)
         self.peg = peg
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C_in) to (B, H', W', C)."""
-        x = self.patch_embed(x)
+    def run_blocks(self, x: Tensor) -> Tensor:
+        """Map (B, H', W', C) to the same shape."""
         for i, block in enumerate(self.blocks):
             x = self.run_block(block, x)
             if i == 0:

@@ -7,6 +7,7 @@ model = dict(
         type="LVT",
         arch="lvt",
         out_indices=(0, 1, 2, 3),
+        output_norms=False,
         drop_path_rate=0.1,
         # ImageNet weights: see "ImageNet weights" in the README beside the leaf configs.
         init_cfg=dict(type="Pretrained", checkpoint="checkpoints/lvt_in1k.pth", prefix="backbone."),
