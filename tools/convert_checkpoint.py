@@ -57,10 +57,8 @@ def convert_file(args: argparse.Namespace) -> None:
         write_whole(args.dst, content.getvalue())
     except OSError as error:
         raise UsageError(f"cannot write {args.dst}: {error.strerror or error}") from error
-    print(
-        f"{args.dst}: {converted.title}, {converted.num_classes} classes,"
-        f" {len(converted.state_dict)} entries"
-    )
+    head = f"{converted.num_classes} classes" if converted.num_classes else "no head"
+    print(f"{args.dst}: {converted.title}, {head}, {len(converted.state_dict)} entries")
     for plain, average in STATE_DICT_ENTRIES:
         if not args.ema and released.get(plain) is not None and released.get(average) is not None:
             print(f"{args.src} holds a moving average too, {average}: --ema takes it instead")

@@ -27,19 +27,22 @@ class Converted(NamedTuple):
     Attributes:
         model: Name of the backbone, such as ``'ScalableViT'``.
         arch: Name of the architecture, such as ``'small'``.
-        num_classes: Classes of its head.
+        num_classes: Classes of its head; None if it has none.
+        form: Which of the released forms it has, if there are several.
         state_dict: Weights of the ImageClassifier that our classification configs build.
     """
 
     model: str
     arch: str
-    num_classes: int
+    num_classes: int | None
     state_dict: StateDict
+    form: str = ""
 
     @property
     def title(self) -> str:
-        """The backbone and its architecture, such as ``'ScalableViT-small'``."""
-        return self.model if self.arch == self.model.lower() else f"{self.model}-{self.arch}"
+        """Backbone, architecture and form: ``'ScalableViT-small'``, ``'LVT (class attention)'``."""
+        name = self.model if self.arch == self.model.lower() else f"{self.model}-{self.arch}"
+        return f"{name} ({self.form})" if self.form else name
 
 
 def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mapping[str, Tensor]:
@@ -97,7 +100,7 @@ def rename_keys(family: Family, released: Mapping[str, Tensor]) -> StateDict:
 def expected_entries(family: Family, arch: str, num_classes: int) -> StateDict:
     """The classifier's entries, backbone and head, on PyTorch's meta device."""
     with torch.device("meta"):
-        backbone = MODELS.build({"type": family.name, "arch": arch})
+        backbone = MODELS.build({"type": family.name, "arch": arch, **family.settings})
         entries = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
         head = family.head_shapes(backbone.embed_dims[-1], num_classes)
         return entries | {name: torch.empty(shape) for name, shape in head.items()}
@@ -119,7 +122,8 @@ def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
     found = {family.name: stage_widths(family, state_dict) for family in FAMILIES}
     found = {name: widths for name, widths in found.items() if widths}
     if not found:
-        wanted = [f"{family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES]
+        entries = [f"{family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES]
+        wanted = dict.fromkeys(entries)  # the forms of a family have the same
         raise ValueError(
             f"not a released checkpoint: it has none of the entries{listed_below(wanted, LISTED)}\n"
             f"Its entries are{listed_below(state_dict, LISTED)}"
@@ -129,7 +133,9 @@ def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
             f"a mixture: it has entries of {' and of '.join(found)}. Convert each checkpoint alone"
         )
     (name, widths), *_ = found.items()
-    family = next(family for family in FAMILIES if family.name == name)
+    family = next(
+        family for family in FAMILIES if family.name == name and family.has_form(state_dict)
+    )
     known = {dims: arch for arch, dims in family.widths.items()}
     if tuple(widths) not in known:
         archs = "; ".join(f"{arch} {list(dims)}" for dims, arch in known.items())
@@ -168,7 +174,13 @@ def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
     head = renamed.get(family.classes_entry)
     num_classes = 1000 if head is None or not head.ndim else head.shape[0]
     expected = expected_entries(family, arch, num_classes)
-    converted = Converted(family.name, arch, num_classes, renamed)
+    converted = Converted(
+        family.name,
+        arch,
+        num_classes if family.classes_entry else None,
+        renamed,
+        family.form,
+    )
     missing, reshaped, unknown = compare(expected, renamed)
     differences = [f"missing: {name}" for name in missing]
     differences += [f"unknown: {name}" for name in unknown]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +17,14 @@ Rename = tuple[str, str]  # regular expression at the beginning of a name, and w
 SCALABLEVIT_HEAD_DIMS = 4096
 STVIT_HEAD_DIMS = 1024
 
+# LVT's class attention.
+CLASS_BLOCKS = 2
+CLASS_FFN_RATIO = 4
+
 
 @dataclass(frozen=True)
 class Family:
-    """A backbone with released checkpoints.
+    """A backbone with released checkpoints, of one form if there are several.
 
     Attributes:
         name: Name of the backbone.
@@ -30,6 +35,9 @@ class Family:
         renames: Released names to ours, in the order in which they are tried.
         head_shapes: Shapes of the head's entries, from the last width and the number of classes.
         classes_entry: Our name of the entry whose first side is the number of classes.
+        form: What tells it from the family's other forms, in words.
+        has_form: Whether a state dict of the family, by its names, is of this form.
+        settings: Arguments of the backbone besides its architecture.
     """
 
     name: str
@@ -39,6 +47,9 @@ class Family:
     renames: Sequence[Rename]
     head_shapes: Callable[[int, int], Shapes]
     classes_entry: str
+    form: str = ""
+    has_form: Callable[[Iterable[str]], bool] = lambda names: True
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _linear_shapes(name: str, in_dims: int, out_dims: int) -> Shapes:
@@ -188,7 +199,7 @@ STVIT = Family(
     classes_entry="head.fc.weight",
 )
 
-LVT_FAMILY = Family(
+LVT_PLAIN = Family(
     name="LVT",
     widths={"lvt": (64, 64, 160, 256)},
     width_entry="backbone.{stage}.0.proj.weight",
@@ -220,4 +231,54 @@ LVT_FAMILY = Family(
     classes_entry="head.fc.weight",
 )
 
-FAMILIES = (SCALABLEVIT, STVIT, LVT_FAMILY)
+
+def _class_attention_shapes(dims: int, classes: int) -> Shapes:
+    shapes: Shapes = {"head.cls_token": (1, 1, dims)}
+    for name in (f"head.blocks.{i}" for i in range(CLASS_BLOCKS)):
+        shapes |= {
+            **_norm_shapes(f"{name}.norm1", dims),
+            f"{name}.attn.q.weight": (dims, dims),
+            f"{name}.attn.kv.weight": (2 * dims, dims),
+            **_linear_shapes(f"{name}.attn.proj", dims, dims),
+            **_norm_shapes(f"{name}.norm2", dims),
+            **_linear_shapes(f"{name}.ffn.fc1", dims, CLASS_FFN_RATIO * dims),
+            **_linear_shapes(f"{name}.ffn.fc2", CLASS_FFN_RATIO * dims, dims),
+        }
+    return {
+        **shapes,
+        **_norm_shapes("head.norm", dims),
+        **_linear_shapes("head.fc", dims, classes),
+        **_linear_shapes("head.aux_fc", dims, classes),
+    }
+
+
+# The ImageNet classifier. Its last norm comes after class attention, and belongs to the head.
+LVT_CLASS_ATTENTION = replace(
+    LVT_PLAIN,
+    renames=[
+        (r"cls_token$", r"head.cls_token"),
+        (r"post_network\.(\d+)\.mlp\.", r"head.blocks.\1.ffn."),
+        (r"post_network\.(\d+)\.", r"head.blocks.\1."),
+        (r"aux_head\.", r"head.aux_fc."),
+        (r"norm\.", r"head.norm."),
+        *LVT_PLAIN.renames,
+    ],
+    head_shapes=_class_attention_shapes,
+    form="class attention",
+    has_form=lambda names: any(
+        name.startswith(("cls_token", "post_network.", "aux_head.")) for name in names
+    ),
+    settings={"output_norms": False},
+)
+# What the authors start their detectors and segmentors from.
+LVT_BACKBONE = replace(
+    LVT_PLAIN,
+    head_shapes=lambda dims, classes: {},
+    classes_entry="",
+    form="backbone alone",
+    has_form=lambda names: all(name.startswith("backbone.") for name in names),
+    settings={"output_norms": False},
+)
+
+# Of several forms the first that fits.
+FAMILIES = (SCALABLEVIT, STVIT, LVT_CLASS_ATTENTION, LVT_BACKBONE, LVT_PLAIN)

@@ -11,6 +11,7 @@ NAMES = [
     "scalablevit_large",
     "stvit_large",
     "lvt",
+    "lvt_cls",
 ]
 BACKBONES = {family.name.lower(): family for family in FAMILIES}
 
@@ -37,13 +38,15 @@ def test_every_released_entry_arrives(name):
     family, _, arch = name.partition("_")
     converted = convert({"model": state_dict, "epoch": 300})
     assert converted.model == BACKBONES[family].name
-    assert (converted.arch, converted.num_classes) == (arch or "lvt", 1000)
+    expected = "lvt" if family == "lvt" else arch
+    assert (converted.arch, converted.num_classes) == (expected, 1000)
     dropped = [key for key in state_dict if key.endswith("fold.weights")]
     assert bool(dropped) == (family == "stvit")
     elements = sum(value.numel() for key, value in state_dict.items() if key not in dropped)
     assert sum(value.numel() for value in converted.state_dict.values()) == elements
+    settings = {"output_norms": False} if name == "lvt_cls" else {}
     with torch.device("meta"):
-        backbone = MODELS.build({"type": converted.model, "arch": converted.arch})
+        backbone = MODELS.build({"type": converted.model, "arch": converted.arch, **settings})
     names = {key for key in converted.state_dict if key.startswith("backbone.")}
     assert names == {f"backbone.{key}" for key in backbone.state_dict()}
 
@@ -51,6 +54,7 @@ def test_every_released_entry_arrives(name):
 def test_titles():
     titles = {name: convert(shapes_alone(name)).title for name in NAMES}
     assert titles["lvt"] == "LVT"
+    assert titles["lvt_cls"] == "LVT (class attention)"
     assert titles["stvit_large"] == "STViT-large"
 
 
@@ -77,10 +81,24 @@ def test_stvit_keeps_the_statistics_of_its_batch_norms():
         assert torch.equal(state_dict[ours], released[key])
 
 
+def test_the_backbone_of_lvt_alone():
+    """What its authors start detectors and segmentors from: 148 entries and nothing else."""
+    released = golden.released_state_dict("lvt_cls")
+    backbone = {key: value for key, value in released.items() if key.startswith("backbone.")}
+    assert len(backbone) == 148
+    converted = convert(backbone)
+    assert (converted.title, converted.num_classes) == ("LVT (backbone alone)", None)
+    whole = convert(released).state_dict
+    assert len(whole) == 179
+    assert converted.state_dict.keys() == {key for key in whole if key.startswith("backbone.")}
+    assert all(torch.equal(value, whole[key]) for key, value in converted.state_dict.items())
+
+
 CLASSES = {
     "scalablevit_small": ("head.3", 4096),
     "stvit_small": ("head", 1024),
     "lvt": ("head", 256),
+    "lvt_cls": ("head", 256),
 }
 
 
@@ -88,6 +106,8 @@ CLASSES = {
 def test_a_head_for_other_classes_is_kept(name):
     head, dims = CLASSES[name]
     changed = {f"{head}.weight": torch.zeros(7, dims), f"{head}.bias": torch.zeros(7)}
+    if name == "lvt_cls":
+        changed |= {f"aux_{key}": value for key, value in changed.items()}
     assert convert({"state_dict": {**shapes_alone(name), **changed}}).num_classes == 7
 
 
@@ -153,6 +173,23 @@ def with_changes(state_dict, remove=(), **add):
         ),
         ("lvt", ["backbone.1.1.0.attn.ds.weight"], {}, ["LVT", "attn.atrous_kernel"]),
         ("lvt", [], {"backbone__0__2__weight": torch.zeros(64)}, ["unknown: backbone.0.2.weight"]),
+        ("lvt", ["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
+        (
+            "lvt",
+            ["norm.weight", "norm.bias", "head.weight", "head.bias", "backbone.3.1.1.norm2.bias"],
+            {},
+            ["LVT (backbone alone)", "missing: backbone.stages.3.blocks.1.norm2.bias"],
+        ),
+        # never the plain head, whatever is left of class attention
+        ("lvt", [], {"cls_token": torch.zeros(1, 1, 256)}, ["(class attention)", "head.blocks.0"]),
+        ("lvt_cls", ["cls_token"], {}, ["(class attention)", "missing: head.cls_token"]),
+        ("lvt_cls", ["norm.bias"], {}, ["(class attention)", "missing: head.norm.bias"]),
+        (
+            "lvt_cls",
+            [],
+            {"post_network__2__norm1__weight": torch.zeros(256)},
+            ["unknown: head.blocks.2.norm1.weight"],
+        ),
     ],
 )
 def test_what_differs_is_named(name, remove, add, words):

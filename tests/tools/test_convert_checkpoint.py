@@ -66,6 +66,7 @@ def test_a_released_file_becomes_one_that_our_models_load(run, released, tmp_pat
     [
         ("stvit_small", "STViT-small", STViT, {"arch": "small", "output_norms": True}),
         ("lvt", "LVT", LVT, {}),
+        ("lvt_cls", "LVT (class attention)", LVT, {"output_norms": False}),
     ],
 )
 def test_other_backbones_and_moving_averages(run, name, title, kind, settings, tmp_path):
@@ -87,6 +88,33 @@ def test_other_backbones_and_moving_averages(run, name, title, kind, settings, t
         for key, value in convert(released).state_dict.items():
             if key.startswith("backbone."):
                 assert torch.equal(backbone.state_dict()[key.removeprefix("backbone.")], value)
+
+
+def test_all_forms_of_lvt_start_dense_models(run, tmp_path):
+    weights = golden.released_state_dict("lvt_cls")
+    forms = {
+        "179 entries": weights,
+        "152 entries": golden.released_state_dict("lvt"),
+        "148 entries": {k: value for k, value in weights.items() if k.startswith("backbone.")},
+    }
+    for entries, state_dict in forms.items():
+        torch.save(state_dict, tmp_path / "released.pth")
+        done = run(tmp_path / "released.pth", tmp_path / "ours.pth", "--force")
+        assert entries in done.stdout
+        assert ("no head" in done.stdout) == (entries == "148 entries")
+        start = {"type": "Pretrained", "checkpoint": str(tmp_path / "ours.pth")}
+        for norms in (False, True):
+            model = LVT(
+                output_norms=norms,
+                out_indices=(0, 1, 2, 3),
+                init_cfg={**start, "prefix": "backbone."},
+            )
+            model.init_weights()
+            for name, value in model.state_dict().items():
+                if name.startswith("stages.3.blocks.1.attn."):
+                    part = name.removeprefix("stages.3.blocks.1.attn.")
+                    released = {"atrous_kernel": "ds.weight"}.get(part, part)
+                    assert torch.equal(value, weights[f"backbone.3.1.1.attn.{released}"]), name
 
 
 def test_an_existing_file_is_replaced_only_by_force(run, released, tmp_path):
