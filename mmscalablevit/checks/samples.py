@@ -33,6 +33,7 @@ _FILL = (
     " metainfo.classes (names as in the annotations)"
 )
 _KNOWN = (
+    (r"(?:TokenLabelError: |^)token labels: ([^\n;]*); ([^\n]*)", "token labels: {0}\n  {1}"),
     (r"No such file or directory: '?([^'\n]*)'?", "{0} does not exist"),
     (r"failed to load image: ([^\n]*)", "{0} cannot be decoded: it is damaged or no image"),
     (r"cannot identify image file", f"a label map is no image\n  {_FIND}"),
