@@ -1,0 +1,1 @@
+"""Making label maps for token labelling, with a classifier as teacher."""
