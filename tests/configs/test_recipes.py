@@ -7,12 +7,16 @@ from typing import Any
 import mmcv
 import numpy as np
 import pytest
+import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmscalablevit.checkpoints.conversion import convert
+from tests import golden
 from tests.leaves import LEAVES, build, load
 
 DETECTORS = [name for name in LEAVES if "_coco" in name]
@@ -47,6 +51,49 @@ def test_classification() -> None:
             assert (erase.erase_prob, erase.mode) == (0.25, "rand")
             resize, crop = config.test_dataloader.dataset.pipeline[1:3]
             assert (resize.scale, resize.interpolation, crop.crop_size) == (256, "bicubic", 224)
+
+
+def test_lvt_with_class_attention() -> None:
+    for labels in ("", "-token-label"):
+        cfg = load(f"lvt-ca_8xb128_in1k{labels}")
+        assert cfg.model.backbone.drop_path_rate == 0.1
+        types = [step.type for step in cfg.train_dataloader.dataset.pipeline]
+        flip, augment, crop, erase = types[-5:-1]
+        assert flip == "TokenLabelRandomFlip" and augment == "TokenLabelRandAugment"
+        assert crop == "TokenLabelRandomResizedCrop" and erase == "RandomErasing"
+        assert ("LoadTokenLabels" in types) == bool(labels)
+        settings = steps(cfg)["TokenLabelRandAugment"]
+        assert (settings.num_policies, settings.magnitude_level, settings.magnitude_std) == (
+            2,
+            9,
+            0.5,
+        )
+        assert settings.hparams.pad_val == [round(255 * mean) for mean in (0.406, 0.456, 0.485)]
+        assert cfg.train_dataloader.sampler.type == "DefaultSampler"
+        assert cfg.train_dataloader.drop_last and not cfg.model.get("train_cfg")
+        assert "clip_grad" not in cfg.optim_wrapper
+        assert (cfg.randomness.seed, cfg.randomness.diff_rank_seed) == (42, True)
+        (schedule,) = cfg.param_scheduler
+        assert (schedule.warmup, schedule.T_max) == (20, 300)
+        assert (schedule.start, schedule.eta_min) == (1e-6, 1e-5)
+        resize, centre = cfg.test_dataloader.dataset.pipeline[1:3]
+        assert (resize.scale, resize.interpolation, centre.crop_size) == (233, "bicubic", 224)
+        assert (resize.backend, resize.edge) == ("pillow", "short")
+
+
+def test_lvt_exempts_from_decay_what_the_released_code_does() -> None:
+    released = golden.load_golden("lvt_token_labels/schedule")["no_decay"]
+    weights = golden.released_state_dict("lvt_cls")
+    expected = convert(
+        {name: torch.ones(value.shape) * (name in released) for name, value in weights.items()}
+    )
+    model = build("lvt-ca_8xb128_in1k")
+    settings = {**load("lvt-ca_8xb128_in1k").optim_wrapper, "type": "OptimWrapper"}
+    groups = build_optim_wrapper(model, settings).optimizer.param_groups
+    exempt = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}
+    assert len(exempt) == len(released) == 107
+    for name, parameter in model.named_parameters():
+        assert bool(expected.state_dict[name].all()) == (id(parameter) in exempt), name
 
 
 def test_stvit_drops_more_paths_at_the_end_and_is_tuned_at_384_pixels() -> None:
@@ -88,6 +135,8 @@ def test_detection() -> None:
         else:
             assert (shorts[0], shorts[-1], len(shorts)) == (480, 800, 11)
         assert resize_scales(cfg, "test") == [(1333, 800)]
+        if "test-dev" in name:
+            assert "LoadPanopticSegments" not in steps(cfg, "test")
 
         if panoptic:
             assert model.roi_head.bbox_head.fc_out_channels == 160

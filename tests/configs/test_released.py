@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 
 from mmscalablevit.checkpoints.conversion import convert
 from mmscalablevit.models.complexity import count_complexity
 from tests import golden
-from tests.leaves import build, load
+from tests.leaves import LEAVES, build, load
 
 # By the released names: parameters in M, and multiply-accumulates in G without and with attention's
 # products, counted on the released models; of STViT and LVT with the products alone, and without
@@ -21,7 +23,8 @@ CLASSIFIERS = {
     "stvit_small": (25.496, None, 4.34),
     "stvit_base": (51.691, None, 9.82),
     "stvit_large": (94.971, None, 15.54),
-    "lvt": (3.430 - 2 * (64 + 64 + 160) / 1e6 + 0.257, None, 0.86),
+    "lvt": (3.687, None, 0.8618),
+    "lvt_cls": (5.521844, None, 0.8888),  # with the auxiliary linear layer
 }
 # Whole models with the released bodies, in M, from a count of their own.
 DENSE = {
@@ -33,7 +36,7 @@ DENSE = {
 
 
 def leaf(released: str) -> str:
-    return f"{released.replace('_', '-')}_8xb128_in1k"
+    return f"{released.replace('_cls', '_ca').replace('_', '-')}_8xb128_in1k"
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -53,6 +56,17 @@ def test_counts_at_384_pixels() -> None:
         assert counts.total_macs / 1e9 == pytest.approx(macs, abs=5e-3)
 
 
+def test_counts_of_lvt_without_what_the_print_leaves_out() -> None:
+    head = {**load("lvt-ca_8xb128_in1k").model.head, "dense_weight": 0, "dense_score": 0}
+    backbone = load("lvt-ca_8xb128_in1k").model.backbone
+    with DefaultScope.overwrite_default_scope("mmpretrain"), torch.device("meta"):
+        model = MODELS.build({"type": "ImageClassifier", "backbone": backbone, "head": head})
+    counts = count_complexity(model, (224, 224))
+    assert counts.parameters == 5_264_844
+    assert counts.total_macs / 1e6 == pytest.approx(876.3, abs=0.05)
+    assert sum(p.numel() for p in model.backbone.parameters()) == 3_429_092
+
+
 def test_parameters_of_detectors_and_segmentors() -> None:
     for name, expected in DENSE.items():
         for size, millions in zip("sbl", expected, strict=True):
@@ -67,6 +81,22 @@ def test_a_converted_checkpoint_fills_the_model_with_nothing_left_over(name: str
     shapes = {key: value.shape for key, value in build(leaf(name)).state_dict().items()}
     converted = convert(released).state_dict
     assert {key: value.shape for key, value in converted.items()} == shapes
+
+
+def test_a_run_with_the_converted_classifier_gives_the_released_logits(tmp_path) -> None:
+    data = golden.load_golden("lvt_token_labels/lvt_cls_224x224")
+    weights = golden.released_state_dict("lvt_cls", int(data["weight_seed"]))
+    torch.save({"state_dict": convert(weights).state_dict}, tmp_path / "lvt.pth")
+    cfg = Config.fromfile(LEAVES["lvt-ca_8xb128_in1k-token-label"])
+    cfg.work_dir, cfg.load_from = str(tmp_path), str(tmp_path / "lvt.pth")
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.custom_hooks = [{"type": "MatchingCheckpointHook"}]
+    runner = Runner.from_cfg(cfg)
+    runner.load_or_resume()
+    with torch.no_grad():
+        logits = runner.model.eval()(golden.golden_image(data), mode="tensor")
+    expected = torch.from_numpy(data["logits"])
+    assert (logits - expected).abs().max() < 1e-5 * expected.std()
 
 
 @pytest.mark.parametrize(
