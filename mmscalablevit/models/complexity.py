@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mmscalablevit.models.attention import WSA
+from mmscalablevit.models.scalablevit import WSA
 
 ATTENTION = "scaled_dot_product_attention"
 # What multiplies one activation with another, rather than with a weight.

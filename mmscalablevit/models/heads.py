@@ -16,8 +16,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmscalablevit.models.attention import attend, merge_heads, split_heads
-from mmscalablevit.models.layers import FFN
+from mmscalablevit.models.layers import FFN, attend, merge_heads, split_heads
 from mmscalablevit.models.pyramid import InputError
 from mmscalablevit.models.token_mixing import TokenBox, swap_images
 

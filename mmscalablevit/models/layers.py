@@ -20,10 +20,38 @@ def to_nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """Pad a (B, H, W, C) map with zeros below and on the right, until a side divides."""
-    bottom, right = (-n % divisor for n in x.shape[1:3])
-    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T * scale + bias) v, through PyTorch's fused kernels.
+
+    Args:
+        q: Queries, (B, heads, N, d_qk).
+        k: Keys, (B, heads, M, d_qk).
+        v: Values, (B, heads, M, d_v).
+        scale: Factor on the products.
+        bias: Added to the scaled products; broadcasts to (B, heads, N, M).
+
+    Returns:
+        (B, heads, N, d_v).
+    """
+    # The fused kernels want one head width. Zeros add nothing to a product of q and k, and
+    # the columns that zeros in v produce are cut off, so padding is exact.
+    width, extra = v.shape[-1], v.shape[-1] - q.shape[-1]
+    if extra > 0:
+        q, k = F.pad(q, (0, extra)), F.pad(k, (0, extra))
+    elif extra < 0:
+        v = F.pad(v, (0, -extra))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return out[..., :width]
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, heads * d) to (B, heads, N, d)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, heads, N, d) to (B, N, heads * d)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 class DepthwiseConv(nn.Conv2d):

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmscalablevit.models.attention import attend, merge_heads, split_heads
 from mmscalablevit.models.layers import (
     FFN,
     Block,
     DepthwiseConv,
     PatchEmbed,
+    attend,
     drop_path_rates,
     init_layer,
-    pad_to_multiple,
+    merge_heads,
+    split_heads,
     to_nchw,
     to_nhwc,
 )
@@ -31,6 +32,7 @@ from mmscalablevit.models.pyramid import (
     check_whole_numbers,
     resolve_arch,
 )
+from mmscalablevit.models.windows import crop, divides, pad_to_multiple
 
 NORM_EPS = 1e-5  # PyTorch's default, unlike the other backbones
 
@@ -53,23 +55,25 @@ LVT_ARCH: Arch = {
 ARCH_ZOO = {"lvt": LVT_ARCH}
 
 
-def sum_overlapping(windows: Tensor, side: int) -> Tensor:
+def sum_overlapping(windows: Tensor, side: int, places: int) -> Tensor:
     """Add up windows of three places that stand at every second place of a side.
 
     The last place of a window is the first of the next one.
 
     Args:
-        windows: n windows along dimension ``side``, their places along dimension 4.
-        side: Dimension before 4.
+        windows: n windows along one dimension, their places along another.
+        side: Dimension of the windows.
+        places: Dimension of the places, behind ``side``.
 
     Returns:
-        The sums, 2n along ``side`` and without dimension 4. The place before the side is left out.
+        The sums at the two places that each window begins, which are dimension ``side + 1``. The
+        place before the side is left out.
     """
-    first, middle, last = windows.unbind(4)
+    first, middle, last = windows.unbind(places)
     following = first.narrow(side, 1, first.shape[side] - 1)
     nothing = torch.zeros_like(first.narrow(side, 0, 1))
     between = last + torch.cat((following, nothing), dim=side)
-    return torch.stack((middle, between), dim=side + 1).flatten(side, side + 1)
+    return torch.stack((middle, between), dim=side + 1)
 
 
 class CSA(nn.Module):
@@ -104,18 +108,21 @@ class CSA(nn.Module):
 
     def attention_weights(self, x: Tensor) -> Tensor:
         """Weights within each of the L windows, (B, L, heads, 9, 9), from a (B, H, W, C) map."""
-        # A window that the border cuts has the mean of what it has.
-        means = F.avg_pool2d(to_nchw(x), self.STRIDE, ceil_mode=True).flatten(2).transpose(1, 2)
+        means = F.avg_pool2d(to_nchw(pad_to_multiple(x, self.STRIDE)), self.STRIDE)
+        if not divides(self.STRIDE, x):  # a window that the border cuts has the mean of what it has
+            real = pad_to_multiple(x.new_ones(1, *x.shape[1:3], 1), self.STRIDE)
+            means = means / F.avg_pool2d(to_nchw(real), self.STRIDE)
+        means = means.flatten(2).transpose(1, 2)
         logits = self.logits(means) * self.scale
         return logits.unflatten(-1, (self.num_heads, self.POSITIONS, self.POSITIONS)).softmax(-1)
 
     def window_values(self, x: Tensor) -> Tensor:
         """Values of each of the L windows, (B, L, heads, 9, d), from a (B, H, W, C) map."""
-        height, width = (n + n % self.STRIDE for n in x.shape[1:3])
-        padded = F.pad(x, (0, 0, 1, x.shape[2] % self.STRIDE, 1, x.shape[1] % self.STRIDE))
+        height, width = (-(-n // self.STRIDE) * self.STRIDE for n in x.shape[1:3])
+        padded = F.pad(x, (0, 0, 1, width - x.shape[2], 1, height - x.shape[1]))
         by_position = torch.cat(
             [
-                padded[:, row : row + height : self.STRIDE, col : col + width : self.STRIDE]
+                padded[:, row : row + height - 1 : self.STRIDE, col : col + width - 1 : self.STRIDE]
                 for row in range(self.KERNEL_SIZE)
                 for col in range(self.KERNEL_SIZE)
             ],
@@ -126,16 +133,16 @@ class CSA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        height, width = x.shape[1:3]
+        rows, columns = (-(-n // self.STRIDE) for n in x.shape[1:3])
         out = self.attention_weights(x) @ self.window_values(x)
-        # (B, rows, columns, heads, 3, 3, d)
-        windows = out.unflatten(1, (math.ceil(height / self.STRIDE), -1)).unflatten(
-            4, (self.KERNEL_SIZE, self.KERNEL_SIZE)
-        )
+        kernel = (self.KERNEL_SIZE, self.KERNEL_SIZE)
+        windows = out.unflatten(3, kernel).unflatten(1, (rows, columns))
         # F.fold would do the same in twice the time, and Inductor compiles it into writes outside
         # the map where the windows are transposed (PyTorch 2.13 on the CPU).
-        summed = sum_overlapping(sum_overlapping(windows, side=1), side=2)
-        return self.proj(summed.flatten(3)[:, :height, :width])
+        by_rows = sum_overlapping(windows, side=1, places=4)  # (B, rows, 2, columns, heads, 3, d)
+        summed = sum_overlapping(by_rows, side=3, places=5)  # (B, rows, 2, columns, 2, heads, d)
+        whole = summed.flatten(5).flatten(0, 4).unflatten(0, (x.shape[0], 2 * rows, 2 * columns))
+        return self.proj(crop(whole, x.shape[1:3]))
 
 
 class SpatialReduction(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -354,10 +353,8 @@ class PyramidBackbone(BaseModule):
                 f"{type(self).__name__} takes images of shape (B, {self.in_channels}, H, W),"
                 f" not {tuple(x.shape)}"
             )
-        # operator.index makes torch.compile take the size as a constant and compile each size
-        # anew: windows with symbolic borders take it many minutes.
-        height, width = (operator.index(length) for length in x.shape[2:])
-        if min(height, width) < MIN_INPUT_SIZE:
+        height, width = x.shape[2:]
+        if height < MIN_INPUT_SIZE or width < MIN_INPUT_SIZE:
             raise InputError(
                 f"{type(self).__name__} needs images of at least {MIN_INPUT_SIZE} pixels a side,"
                 f" not {height}x{width}: resize or pad them"

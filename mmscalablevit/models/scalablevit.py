@@ -1,15 +1,32 @@
-"""ScalableViT: scalable and interactive window-based self-attention, stacked in turn."""
+"""ScalableViT, top to bottom: window attention, IWSA, SSA, stage, model.
+
+Paper: `ScalableViT: Rethinking the Context-oriented Generalization of Vision Transformer
+<https://arxiv.org/abs/2203.10790>`_. Maps are channels-last, (B, H, W, C), and of any size.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmscalablevit.models.attention import ATTENTIONS, SSA, WINDOW_ATTENTIONS
-from mmscalablevit.models.layers import PEG, Block, PatchEmbed, drop_path_rates, init_layer
+from mmscalablevit.models.layers import (
+    PEG,
+    Block,
+    DepthwiseConv,
+    PatchEmbed,
+    attend,
+    drop_path_rates,
+    init_layer,
+    merge_heads,
+    split_heads,
+    to_nchw,
+    to_nhwc,
+)
 from mmscalablevit.models.pyramid import (
     Arch,
     PyramidBackbone,
@@ -18,6 +35,236 @@ from mmscalablevit.models.pyramid import (
     check_whole_numbers,
     resolve_arch,
 )
+from mmscalablevit.models.windows import (
+    crop,
+    join_windows,
+    pad_to_multiple,
+    real_tokens,
+    split_windows,
+)
+
+
+class WSA(nn.Module):
+    """Window-based self-attention, without any exchange between windows.
+
+    softmax(q k^T / sqrt(d)) v within each window, then a linear layer. A window that the
+    map's border cuts is filled up with tokens that no other attends to.
+
+    Args:
+        embed_dims: Channels C of input and output.
+        num_heads: Heads; each is C / num_heads wide.
+        window_size: Side M of a window.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, window_size: int = 7) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.scale = (embed_dims // num_heads) ** -0.5
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def attend_windows(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
+        """Attention within each of N windows.
+
+        Args:
+            qkv: Queries, keys and values of the windows, (N, M*M, 3C).
+            bias: Added to the products of a window's tokens, or True for those that count;
+                broadcasts to (N, heads, M*M, M*M).
+
+        Returns:
+            (N, M*M, C).
+        """
+        q, k, v = (split_heads(part, self.num_heads) for part in qkv.chunk(3, dim=-1))
+        return merge_heads(attend(q, k, v, self.scale, bias))
+
+    def real_keys(self, x: Tensor) -> Tensor | None:
+        """True for keys that are no padding, (N, 1, 1, M*M); None where all are real."""
+        real = real_tokens(x, self.window_size)
+        return None if real is None else real[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        # First the cut, then the projection: x is a third of what comes out.
+        qkv = self.qkv(split_windows(x, self.window_size))
+        attended = self.attend_windows(qkv, self.real_keys(x))
+        return self.proj(join_windows(attended, self.window_size, x.shape[1:3]))
+
+
+class IWSA(WSA):
+    """Interactive window-based self-attention (section 3.3).
+
+    WSA, plus the local interactive module (LIM): a depth-wise 3x3 convolution over the value
+    map as a whole, which carries information across the windows' borders.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, window_size: int = 7) -> None:
+        super().__init__(embed_dims, num_heads, window_size)
+        self.lim = DepthwiseConv(embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        size, window = x.shape[1:3], self.window_size
+        qkv = self.qkv(split_windows(x, window))
+        local = self.lim(join_windows(qkv[..., -x.shape[-1] :], window, size))
+        attended = self.attend_windows(qkv, self.real_keys(x))
+        return self.proj(join_windows(attended, window, size, onto=local))
+
+
+class WSAWithLEM(WSA):
+    """WSA with a local enhancement module (LEM) in the place of LIM (Tables 5(b) and 7).
+
+    The same depth-wise 3x3 convolution, but inside each window on its own values, with zeros
+    beyond the window's border.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, window_size: int = 7) -> None:
+        super().__init__(embed_dims, num_heads, window_size)
+        self.lem = DepthwiseConv(embed_dims)
+
+    def attend_windows(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
+        """See :meth:`WSA.attend_windows`."""
+        value = qkv[..., -qkv.shape[-1] // 3 :]
+        if bias is not None:  # the values of padding are the linear layer's bias
+            value = value.masked_fill(~bias[:, 0, 0, :, None], 0)
+        window = value.unflatten(1, (self.window_size, self.window_size)).transpose(1, 2)
+        local = self.lem(window).transpose(1, 2).flatten(1, 2)
+        return super().attend_windows(qkv, bias) + local
+
+
+class SWSA(WSA):
+    """Shifted-window self-attention as in Swin (Table 5(a), row "SWSA & SSA").
+
+    Windows begin half a window from the corner, and a relative position bias is added to the
+    products. What lies before the first window is a window of its own. As in Swin, an axis no
+    longer than a window is one window, and the map is rolled, so that what is cut off at one
+    border shares a window with the rest at the other, unseen by it. The paper does not say
+    whether its SWSA has the bias; it cites `Swin <https://arxiv.org/abs/2103.14030>`_, which does.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, window_size: int = 7) -> None:
+        super().__init__(embed_dims, num_heads, window_size)
+        span = 2 * window_size - 1
+        self.relative_position_bias = nn.Parameter(torch.zeros(num_heads, span, span))
+        nn.init.trunc_normal_(self.relative_position_bias, std=0.02)
+
+    def position_bias(self) -> Tensor:
+        """Bias between all positions of a window, in column-major order: (heads, M*M, M*M)."""
+        window = self.window_size
+        along = torch.arange(window, device=self.relative_position_bias.device)
+        offset = along[:, None] - along[None, :] + window - 1
+        # (heads, M, M, M, M): query column, query row, key column, key row
+        bias = self.relative_position_bias[:, offset[None, :, None, :], offset[:, None, :, None]]
+        return bias.flatten(3).flatten(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        size, window = x.shape[1:3], self.window_size
+        # Nothing along an axis of one window, told without a question to a symbolic size.
+        down, right = (window // 2 * torch.sym_min(1, (n - 1) // window) for n in size)
+        above, left = (
+            torch.arange(n, device=x.device) < shift
+            for n, shift in zip(size, (down, right), strict=True)
+        )
+        # 1 to 4: the parts that rolling brings together. 0 is padding, which sees itself alone.
+        parts = 1 + above.long()[:, None] + 2 * left.long()
+        parts = parts[..., None].expand(x.shape[0], -1, -1, -1)
+
+        def cut(x: Tensor) -> Tensor:
+            rolled = torch.roll(pad_to_multiple(x, window), (-down, -right), (1, 2))
+            return split_windows(rolled, window)
+
+        part = cut(parts)  # (N, M*M, 1)
+        apart = (part != part.transpose(1, 2)).unsqueeze(1)
+        qkv = self.qkv(cut(x))
+        bias = self.position_bias().to(qkv.dtype).masked_fill(apart, -torch.inf)
+        attended = self.attend_windows(qkv, bias)
+        height, width = (-(-n // window) * window for n in size)
+        whole = join_windows(attended, window, (height, width))
+        return self.proj(crop(torch.roll(whole, (down, right), (1, 2)), size))
+
+
+class TokenReduction(nn.Module):
+    """The reduced tokens of SSA: fewer by r * r, C' = C * r_c channels wide (section 3.2).
+
+    Depth-wise r x r convolution of stride r, 1x1 convolution, LayerNorm, GELU. A border rest
+    that r does not divide is covered too, with zeros outside the map.
+
+    Args:
+        in_dims: Channels C of the map.
+        out_dims: Channels C' of the reduced tokens.
+        spatial_ratio: Reduction r along each side.
+    """
+
+    def __init__(self, in_dims: int, out_dims: int, spatial_ratio: int) -> None:
+        super().__init__()
+        self.spatial_ratio = spatial_ratio
+        self.depthwise = nn.Conv2d(
+            in_dims, in_dims, spatial_ratio, stride=spatial_ratio, groups=in_dims
+        )
+        self.pointwise = nn.Conv2d(in_dims, out_dims, 1)
+        # PyTorch's default epsilon, 1e-5, unlike all other norms of the released models.
+        self.norm = nn.LayerNorm(out_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, ceil(H/r), ceil(W/r), C')."""
+        x = pad_to_multiple(x, self.spatial_ratio)
+        return F.gelu(self.norm(to_nhwc(self.pointwise(self.depthwise(to_nchw(x))))))
+
+
+class SSA(nn.Module):
+    """Scalable self-attention (section 3.2).
+
+    Every token attends to tokens that :class:`TokenReduction` makes fewer and, for queries and
+    keys, wider or narrower. Without spatial reduction (r = 1, the last stage) keys and values
+    come from the map itself and r_c acts on the scale alone, as in the released models.
+
+    Args:
+        embed_dims: Channels C of input and output.
+        num_heads: Heads. Those of q and k are C' / num_heads wide, those of v C / num_heads.
+        channel_ratio: r_c, with C' = int(C * r_c).
+        spatial_ratio: r, the reduction along each side; r_n = 1 / r^2.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        channel_ratio: float = 1.0,
+        spatial_ratio: int = 1,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (embed_dims // num_heads * channel_ratio) ** -0.5
+        self.reduction: nn.Module
+        if spatial_ratio > 1:
+            scaled_dims = int(embed_dims * channel_ratio)
+            self.reduction = TokenReduction(embed_dims, scaled_dims, spatial_ratio)
+        else:
+            scaled_dims = embed_dims
+            self.reduction = nn.Identity()
+        self.scaled_dims = scaled_dims
+        self.q = nn.Linear(embed_dims, scaled_dims)
+        self.kv = nn.Linear(scaled_dims, scaled_dims + embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        size = x.shape[1:3]
+        q = self.q(x).flatten(1, 2)
+        kv = self.kv(self.reduction(x)).flatten(1, 2)
+        k, v = kv.split([self.scaled_dims, x.shape[-1]], dim=-1)
+        q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
+        return self.proj(merge_heads(attend(q, k, v, self.scale)).unflatten(1, size))
+
+
+WINDOW_ATTENTIONS: dict[str, type[WSA]] = {
+    "WSA": WSA,
+    "IWSA": IWSA,
+    "WSAWithLEM": WSAWithLEM,
+    "SWSA": SWSA,
+}
+ATTENTIONS = (*WINDOW_ATTENTIONS, "SSA")
 
 PER_STAGE_KEYS = ("embed_dims", "depths", "num_heads", "channel_ratios", "spatial_ratios")
 DEFAULTS: Arch = {"attentions": ("IWSA", "SSA"), "peg": True, "window_size": 7, "ffn_ratio": 4.0}

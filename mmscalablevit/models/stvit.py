@@ -14,12 +14,13 @@ from mmcv.cnn.bricks.scale import LayerScale
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmscalablevit.models.attention import attend, merge_heads, split_heads
 from mmscalablevit.models.layers import (
     PEG,
     DepthwiseConv,
+    attend,
     drop_path_rates,
-    pad_to_multiple,
+    merge_heads,
+    split_heads,
     to_nchw,
     to_nhwc,
 )
@@ -32,7 +33,7 @@ from mmscalablevit.models.pyramid import (
     check_whole_numbers,
     resolve_arch,
 )
-from mmscalablevit.models.windows import window_merge, window_partition
+from mmscalablevit.models.windows import join_windows, split_windows
 
 PER_STAGE_KEYS = ("embed_dims", "depths", "num_heads", "cell_sizes", "layer_scales")
 DEFAULTS: Arch = {"ffn_ratio": 4.0}
@@ -155,14 +156,11 @@ class SuperTokenAttention(MapAttention):
 
     def split_cells(self, x: Tensor) -> Tensor:
         """Split a map (B, H, W, C) into the pixels of its h x w cells, (B, h, w, c * c, C)."""
-        x = pad_to_multiple(x, self.cell_size)
-        grid = (x.shape[1] // self.cell_size, x.shape[2] // self.cell_size)
-        pixels = window_partition(x, (self.cell_size, self.cell_size))
-        return pixels.unflatten(0, (x.shape[0], *grid))
+        grid = (-(-length // self.cell_size) for length in x.shape[1:3])
+        return split_windows(x, self.cell_size).unflatten(0, (x.shape[0], *grid))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        height, width = x.shape[1:3]
         pixels = self.split_cells(x)
         affinity = self.associate(pixels.detach())
         # Half precision has neither the range for 1e-12 nor the digits for long sums.
@@ -171,9 +169,7 @@ class SuperTokenAttention(MapAttention):
         sums = scatter_neighbors(affinity.transpose(-1, -2) @ pixels)
         super_tokens = super().forward((sums / totals).to(x.dtype))
         pixels = affinity @ gather_neighbors(super_tokens)
-        cell, grid = (self.cell_size, self.cell_size), pixels.shape[1:3]
-        size = (grid[0] * self.cell_size, grid[1] * self.cell_size)
-        return window_merge(pixels.flatten(0, 2), cell, size)[:, :height, :width]
+        return join_windows(pixels.flatten(0, 2), self.cell_size, x.shape[1:3])
 
 
 class ConvFFN(nn.Module):

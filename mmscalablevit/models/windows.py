@@ -1,162 +1,111 @@
-"""Splitting a map into windows and putting it together again.
+"""Maps of any size in windows: padding to whole windows, cutting into them, putting together again.
 
-Pure functions on channels-last maps. No padding and no mask is ever needed: a map that the
-window does not divide is cut into whole windows and smaller windows of what remains, and each
-of these attends among its own, real tokens only.
+Pure functions on channels-last maps. They hold for symbolic heights and widths too, so that one
+graph serves all sizes: nothing is asked of a size but whether it is known to divide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 Size = tuple[int, int]
 
 
-class Segment(NamedTuple):
-    """A run of equal windows along one axis.
+def is_known(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition on sizes is known to hold.
 
-    Attributes:
-        start: First position.
-        length: Number of positions, a multiple of ``window``.
-        window: Length of each window.
+    Of symbolic sizes (``torch.export``, ``torch.compile(dynamic=True)``, ``torch.jit.trace``) that
+    is not asked: the graph would be tied to those that answer alike.
     """
-
-    start: int
-    length: int
-    window: int
+    return not torch.jit.is_tracing() and statically_known_true(condition)
 
 
-def axis_segments(length: int, window: int, shift: int = 0) -> list[Segment]:
-    """Cut one axis into runs of equal windows.
+def divides(divisor: int, x: Tensor) -> bool:
+    """Whether both sides of a map (B, H, W, C) are known to be multiples of a number."""
+    return all(is_known(length % divisor == 0) for length in x.shape[1:3])
 
-    Windows begin at ``shift``; what lies before it forms a window of its own, and so does the
-    rest behind the last whole window. With ``shift = window // 2`` this is exactly the
-    partition that Swin's cyclic shift and attention mask produce. As in Swin, an axis no longer
-    than a window is one window and never shifted.
+
+def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
+    """Pad a (B, H, W, C) map with zeros below and on the right, until both sides divide."""
+    if divides(divisor, x):
+        return x  # padding by nothing would copy the map
+    bottom, right = (-(-length // divisor) * divisor - length for length in x.shape[1:3])
+    return F.pad(x, (0, 0, 0, right, 0, bottom))
+
+
+def split_windows(x: Tensor, window: int) -> Tensor:
+    """Cut a map into windows, filled up with zeros where the border cuts them.
 
     Args:
-        length: Positions along the axis.
-        window: Length of a whole window.
-        shift: Where the first whole window begins, ``0 <= shift < window``.
+        x: Map (B, H, W, C).
+        window: Side M of a window.
 
     Returns:
-        One to three segments that cover the axis without a gap.
+        Tokens (B*n*m, M*M, C), with n = ceil(H / M) and m = ceil(W / M): windows in row-major
+        order, the tokens of a window in column-major order.
     """
-    if length <= window:
-        return [Segment(0, length, length)]
-    whole = (length - shift) // window * window
-    rest = length - shift - whole
-    candidates = [
-        Segment(0, shift, shift),
-        Segment(shift, whole, window),
-        Segment(shift + whole, rest, rest),
-    ]
-    return [segment for segment in candidates if segment.length > 0]
+    strips = _strips(pad_to_multiple(x, window), window)
+    return reshape(strips.transpose(1, 2), -1, window**2, x.shape[3])
 
 
-def window_partition(x: Tensor, window: Size) -> Tensor:
-    """Fold windows into the batch axis.
-
-    Args:
-        x: Map of shape (B, H, W, C); H and W are multiples of the window's height and width.
-        window: Height and width (h, w) of a window.
-
-    Returns:
-        Tokens of shape (B * H/h * W/w, h*w, C), windows in row-major order.
-    """
-    batch, height, width, channels = x.shape
-    h, w = window
-    x = x.reshape(batch, height // h, h, width // w, w, channels)
-    return x.transpose(2, 3).reshape(-1, h * w, channels)
-
-
-def window_merge(tokens: Tensor, window: Size, size: Size) -> Tensor:
-    """Undo :func:`window_partition`.
-
-    Args:
-        tokens: Tokens of shape (B * H/h * W/w, h*w, C).
-        window: Height and width (h, w) of a window.
-        size: Height and width (H, W) of the map.
-
-    Returns:
-        Map of shape (B, H, W, C).
-    """
-    (h, w), (height, width) = window, size
-    channels = tokens.shape[-1]
-    x = tokens.reshape(-1, height // h, width // w, h, w, channels)
-    return x.transpose(2, 3).reshape(-1, height, width, channels)
-
-
-def split_windows(x: Tensor, window: int, shift: int = 0) -> list[tuple[Tensor, Size]]:
-    """Cut a map of any size into windows, those of the same size together.
-
-    Args:
-        x: Map of shape (B, H, W, C).
-        window: Side of a whole window.
-        shift: Where the first whole window begins on both axes.
-
-    Returns:
-        Tokens (N, h*w, C) and the size (h, w) of their windows, for one to nine regions in
-        row-major order: one where the window divides the map, four where it does not.
-    """
-    parts = []
-    for top, height, h in axis_segments(x.shape[1], window, shift):
-        for left, width, w in axis_segments(x.shape[2], window, shift):
-            region = x[:, top : top + height, left : left + width]
-            parts.append((window_partition(region, (h, w)), (h, w)))
-    return parts
-
-
-def join_windows(
-    parts: Iterable[Tensor], size: Size, window: int, shift: int = 0, onto: Tensor | None = None
-) -> Tensor:
+def join_windows(windows: Tensor, window: int, size: Size, onto: Tensor | None = None) -> Tensor:
     """Undo :func:`split_windows`.
 
     Args:
-        parts: Tokens (N, h*w, C) of each region, in the order of :func:`split_windows`.
+        windows: Tokens (B*n*m, M*M, C).
+        window: Side M of a window.
         size: Height and width (H, W) of the map.
-        window: Side of a whole window.
-        shift: Where the first whole window begins on both axes.
-        onto: Map (B, H, W, C) to add the tokens to: one pass over the memory less than an
+        onto: Map (B, H, W, C) to add the windows to: one pass over the memory less than an
             addition afterwards.
 
     Returns:
-        Map of shape (B, H, W, C).
+        Map (B, H, W, C).
     """
-    remaining = iter(parts)
-    rows = []
-    for top, height, h in axis_segments(size[0], window, shift):
-        columns = []
-        for left, width, w in axis_segments(size[1], window, shift):
-            tokens = next(remaining)
-            if onto is None:
-                columns.append(window_merge(tokens, (h, w), (height, width)))
-                continue
-            region = onto[:, top : top + height, left : left + width]
-            grid = region.unflatten(2, (-1, w)).unflatten(1, (-1, h))
-            tokens = tokens.reshape(-1, height // h, width // w, h, w, tokens.shape[-1])
-            columns.append((grid + tokens.transpose(2, 3)).flatten(3, 4).flatten(1, 2))
-        rows.append(columns[0] if len(columns) == 1 else torch.cat(columns, dim=2))
-    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+    height, width = (-(-length // window) * window for length in size)
+    channels = windows.shape[-1]
+    strips = reshape(windows, -1, width, window, channels).transpose(1, 2)
+    if onto is not None:
+        strips = _strips(pad_to_multiple(onto, window), window) + strips
+    return crop(reshape(strips, -1, height, width, channels), size)
 
 
-def map_windows(
-    x: Tensor, window: int, function: Callable[[Tensor, Size], Tensor], shift: int = 0
-) -> Tensor:
-    """Apply a function to all windows of a map of any size.
+def _strips(x: Tensor, window: int) -> Tensor:
+    """View a map (B, n*M, m*M, C) as strips of the windows' height M, (B*n, M, m*M, C).
+
+    Strips, whose windows have their tokens in column-major order, spare the graph of any size a
+    dimension for n or m alone: PyTorch makes another graph of a dimension that is 1.
+    """
+    return reshape(x, -1, window, *x.shape[2:])
+
+
+def reshape(x: Tensor, *shape: int) -> Tensor:
+    """Reshape by way of one dimension, whose strides hold no question to a symbolic size."""
+    return x.flatten().unflatten(0, shape)
+
+
+def real_tokens(x: Tensor, window: int) -> Tensor | None:
+    """Tell the tokens of a map's windows from the padding.
 
     Args:
-        x: Map of shape (B, H, W, C).
-        window: Side of a whole window.
-        function: Takes tokens (N, h*w, C) and their window's size (h, w); returns (N, h*w, D).
-        shift: Where the first whole window begins on both axes.
+        x: Map (B, H, W, C).
+        window: Side M of a window.
 
     Returns:
-        Map of shape (B, H, W, D).
+        True for tokens of the map, (B*n*m, M*M), as by :func:`split_windows`; None where there is
+        no padding.
     """
-    parts = [function(tokens, cut) for tokens, cut in split_windows(x, window, shift)]
-    return join_windows(parts, (x.shape[1], x.shape[2]), window, shift)
+    if divides(window, x):
+        return None
+    return split_windows(x.new_ones(*x.shape[:3], 1, dtype=torch.bool), window).squeeze(-1)
+
+
+def crop(x: Tensor, size: Size) -> Tensor:
+    """Undo :func:`pad_to_multiple`: cut a map (B, H', W', C) to a size (H, W)."""
+    bottom, right = size[0] - x.shape[1], size[1] - x.shape[2]
+    if is_known(bottom == 0) and is_known(right == 0):
+        return x
+    # Padding by a negative amount cuts; slices would tie a graph to sizes that need them.
+    return F.pad(x, (0, 0, 0, right, 0, bottom))

@@ -13,7 +13,7 @@ from torch import nn
 from mmscalablevit import ScalableViT
 from mmscalablevit.models import IWSA, SSA, SWSA, WSA, WSAWithLEM
 from mmscalablevit.models.scalablevit import ATTENTIONS
-from mmscalablevit.models.windows import axis_segments, map_windows
+from mmscalablevit.models.windows import join_windows, split_windows
 from tests import reference
 from tests.fuzz import examples
 from tests.models.families import FAMILIES, each_family
@@ -139,42 +139,17 @@ def test_scalable_attention_equals_brute_force(
         assert_close(module(x), reference.attention(module, x))
 
 
-@examples(300)
-@given(length=st.integers(1, 200), window=st.integers(1, 40), data=st.data())
-def test_segments_cover_an_axis_by_the_windows_of_brute_force(
-    length: int, window: int, data: st.DataObject
-) -> None:
-    shift = data.draw(st.integers(0, window - 1))
-    positions = []
-    for number, (start, run, side) in enumerate(axis_segments(length, window, shift)):
-        assert run % side == 0 and 1 <= side <= window
-        positions += [(number, (i - start) // side) for i in range(start, start + run)]
-    assert len(positions) == length  # none left out, none twice, in order
-    ids = reference.window_ids(length, 1, window, shift).tolist()
-    for i in range(1, length):
-        assert (positions[i] == positions[i - 1]) == (ids[i] == ids[i - 1])
-
-
 @examples(150)
 @given(
     shape=st.tuples(*[st.integers(1, high) for high in (3, 20, 20, 4)]),
     window=st.integers(1, 9),
-    data=st.data(),
 )
-def test_mapping_windows_moves_no_token(
-    shape: tuple[int, ...], window: int, data: st.DataObject
-) -> None:
-    shift = data.draw(st.integers(0, window - 1))
-    x = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
-    seen = []
-
-    def note(tokens: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        assert tokens.shape[1] == size[0] * size[1]
-        seen.append(tokens.shape[0] * tokens.shape[1])
-        return 2 * tokens
-
-    assert torch.equal(map_windows(x, window, note, shift), 2 * x)
-    assert sum(seen) == shape[0] * shape[1] * shape[2]
+def test_windows_lose_and_move_no_token(shape: tuple[int, ...], window: int) -> None:
+    x = 1 + torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+    windows = split_windows(x, window)
+    assert torch.equal(join_windows(2 * windows, window, shape[1:3]), 2 * x)
+    assert windows.shape[1] == window**2
+    assert int((windows != 0).sum()) == x.numel()
 
 
 # What a user may write where a number, a list or a name belongs.
