@@ -27,7 +27,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 
-from mmscalablevit.errors import UsageError
+from mmscalablevit.errors import FAILURES, UsageError
 
 try:
     from numpy._core import multiarray, numeric
@@ -39,20 +39,7 @@ AllowedGlobal = Callable | tuple[Callable, str]
 
 # What torch.load can raise on a file that is damaged or no checkpoint at all: its unpickler
 # reads such a file as instructions, and any of them can fail.
-_DAMAGE = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
+_DAMAGE = (*FAILURES, MemoryError, pickle.UnpicklingError, struct.error)
 
 
 class CheckpointError(UsageError, RuntimeError):
@@ -85,20 +72,14 @@ _METHODS: dict[object, tuple[str, ...]] = {
 
 
 def _mmengine_method(owner: object, name: str) -> Callable:
-    """Stand in for ``getattr``, by which pickle refers to a method of a class.
-
-    General ``getattr`` would open the way to arbitrary code.
-
-    Raises:
-        pickle.UnpicklingError: Anything else than a method in :data:`_METHODS` is asked for.
-    """
+    """Stand in for ``getattr``, which would open the way to any code: methods above only."""
     if not isinstance(owner, type) or name not in _METHODS.get(owner, ()):
         raise pickle.UnpicklingError("GLOBAL builtins.getattr beyond MMEngine's own methods")
     return getattr(owner, name)
 
 
 def _empty_bytes() -> bytes:
-    """Stand in for ``bytes``, by which pickle writes empty bytes (those of an empty array)."""
+    """Stand in for ``bytes``, by which pickle writes those of an empty array."""
     return b""
 
 
@@ -229,28 +210,13 @@ class UnsafeFileError(CheckpointError):
     """A file of pickled objects, such as annotations, asks for code."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds plain containers, numbers, texts and NumPy arrays only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module.replace('__builtin__', 'builtins')}.{name}"
-        if full not in _plain_globals():
-            raise UnsafeFileError(
-                f"a .pkl file that the config names asks to run '{full}', which is neither a "
-                "container nor a NumPy array: refused, nothing was executed. If you trust the "
-                "file, save its content as JSON"
-            )
-        return _plain_globals()[full]
-
-
 def _plain_globals() -> dict[str, Callable]:
     """List by name what pickles of plain objects ask for."""
     types = ("bytearray", "complex", "frozenset", "range", "set", "slice")
-    named = [entry for entry in mmengine_globals() if isinstance(entry, tuple)]
-    arrays = {str(name): entry for entry, name in named if str(name).startswith("numpy.")}
+    named = {entry[1]: entry[0] for entry in mmengine_globals() if isinstance(entry, tuple)}
     return {
         **{f"builtins.{name}": getattr(builtins, name) for name in types},
-        **arrays,
+        **{name: entry for name, entry in named.items() if name.startswith("numpy.")},
         # by which protocol 5 writes arrays
         "numpy.core.numeric._frombuffer": vars(numeric)["_frombuffer"],
         "numpy._core.numeric._frombuffer": vars(numeric)["_frombuffer"],
@@ -258,6 +224,22 @@ def _plain_globals() -> dict[str, Callable]:
         "_codecs.encode": codecs.encode,  # by which older protocols write bytes
         "collections.OrderedDict": OrderedDict,
     }
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds plain containers, numbers, texts and NumPy arrays only."""
+
+    allowed = _plain_globals()
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module.replace('__builtin__', 'builtins')}.{name}"
+        if full not in self.allowed:
+            raise UnsafeFileError(
+                f"a .pkl file that the config names asks to run '{full}', which is neither a "
+                "container nor a NumPy array: refused, nothing was executed. If you trust the "
+                "file, save its content as JSON"
+            )
+        return self.allowed[full]
 
 
 class _PlainPickleHandler(PickleHandler):

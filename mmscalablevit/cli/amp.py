@@ -37,11 +37,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 
 def resolve_dtype(dtype: str) -> str:
-    """Choose the data type of ``--amp``.
-
-    Args:
-        dtype: ``'bfloat16'``, ``'float16'``, or ``'auto'`` for what the device does best:
-            float16 on a GPU, bfloat16 on the CPU.
+    """Choose the data type of ``--amp``; ``'auto'`` is float16 on a GPU, bfloat16 on the CPU.
 
     Raises:
         UsageError: float16 is asked for without a GPU.

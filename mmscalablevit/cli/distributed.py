@@ -30,22 +30,14 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 _VARIABLES = {
     "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-    "mpi": (
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-    ),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 }
 
 _DEFAULT_PORT = 29500
 
 
 def launcher_environment(launcher: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Translate a launcher's environment into torch's.
-
-    Args:
-        launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        environ: The process's environment.
+    """Translate the environment that ``pytorch``, ``slurm`` or ``mpi`` makes into torch's.
 
     Returns:
         ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT``.
@@ -96,11 +88,7 @@ def _port(environ: Mapping[str, str]) -> int:
 
 
 def set_up(cfg: Config, launcher: str) -> None:
-    """Prepare a config and this process for a launcher, and join the process group.
-
-    Args:
-        cfg: The config, changed in place.
-        launcher: One of :data:`LAUNCHERS`.
+    """Prepare this process and a config, in place, for a launcher; join the process group.
 
     Raises:
         UsageError: The launcher's environment is not there, or a process has no GPU for itself.
@@ -141,15 +129,9 @@ def any_process(answer: bool) -> bool:
 
 
 def decide_for_all(decide: Callable[[], Decision]) -> Decision:
-    """Let the first process decide; to be called in all of them.
+    """Return what a call returns, or raise what it raises, in the first process; to all of them.
 
     Machines that share a disk can see different files for some seconds.
-
-    Args:
-        decide: What to call in the first process.
-
-    Returns:
-        What it returns there.
 
     Raises:
         UsageError: It is raised there.

@@ -36,20 +36,10 @@ _LONGEST = 60  # characters of a value in a message
 ROOT = Path(__file__).resolve().parents[2]
 
 # Entries of a config that tell where and how a run is started, not what is trained.
-_LAUNCH_KEYS = frozenset(
-    {
-        "env_cfg",
-        "experiment_name",
-        "launcher",
-        "load_from",
-        "log_level",
-        "model_wrapper_cfg",
-        "resume",
-        "vis_backends",
-        "visualizer",
-        "work_dir",
-    }
-)
+_LAUNCH_KEYS = {
+    *("env_cfg", "launcher", "load_from", "model_wrapper_cfg", "resume"),
+    *("experiment_name", "log_level", "vis_backends", "visualizer", "work_dir"),
+}
 
 
 def config_content(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,13 +104,13 @@ def _text(value: Any) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git says about the checkout that this package lies in; None if there is none."""
+    """What git says about the checkout that this package lies in; None if there is none."""
     command = ["git", "-C", str(ROOT), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.strip()
 
 
 def code_version() -> dict[str, Any]:
@@ -174,9 +164,9 @@ def report_changes(content: Mapping[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def record(runner: Runner, config: str, content: dict[str, Any]) -> None:
-    """Write ``provenance.json`` and ``config.json`` beside a run's logs.
+    """Write ``provenance.json`` and ``config.json`` beside a run's logs, if that is possible.
 
-    The config's content goes into the checkpoints, too. A run that cannot write the files goes on.
+    The config's content goes into the checkpoints, too.
 
     Args:
         runner: The run, with its log directory, which each resumption has of its own.
