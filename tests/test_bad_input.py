@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mmengine.fileio.backends import registry_utils
 from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.runner import CheckpointLoader
 
@@ -69,9 +68,6 @@ def place(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
     for name, handler in file_handlers.items():
         monkeypatch.setitem(file_handlers, name, handler)
-    monkeypatch.setattr(registry_utils, "backends", dict(registry_utils.backends))
-    prefixes = dict(registry_utils.prefix_to_backends)
-    monkeypatch.setattr(registry_utils, "prefix_to_backends", prefixes)
     on_termination = signal.getsignal(signal.SIGTERM)
     yield Place(home, monkeypatch)
     signal.signal(signal.SIGTERM, on_termination)
