@@ -57,16 +57,16 @@ class Line(BaseModel):
 
 
 @pytest.fixture
-def restored_loader():
+def restored_loader(monkeypatch):
     """Put back what use_safe_loading changes for the whole process."""
-    schemes, handlers = dict(CheckpointLoader._schemes), dict(file_handlers)
-    variable = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    for name, handler in file_handlers.items():
+        monkeypatch.setitem(file_handlers, name, handler)
+    allowed = torch.serialization.get_safe_globals()
     yield
-    CheckpointLoader._schemes = schemes
-    file_handlers.update(handlers)
-    os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
-    if variable is not None:
-        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = variable
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
 
 
 def make_runner(work_dir, **settings) -> Runner:
@@ -146,13 +146,13 @@ def test_mmengine_checkpoint_loads_with_all_its_content(trained):
     assert meta["names"].tolist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("kind", list("?bBhHiIlLefdFD"))
-def test_numpy_scalars_and_arrays_of_every_kind_load(tmp_path, kind):
-    saved = {"array": np.ones(3, dtype=kind), "scalar": np.dtype(kind).type(1), "type": kind}
-    torch.save(saved, tmp_path / "x.pth")
-    loaded = load_file(tmp_path / "x.pth")
-    assert loaded["array"].dtype == np.dtype(kind) and loaded["array"].tolist() == [1, 1, 1]
-    assert loaded["scalar"] == 1 and type(loaded["scalar"]) is type(saved["scalar"])
+def test_numpy_scalars_and_arrays_of_every_kind_load(tmp_path):
+    for kind in "?bBhHiIlLefdFD":
+        saved = {"array": np.ones(3, dtype=kind), "scalar": np.dtype(kind).type(1), "type": kind}
+        torch.save(saved, tmp_path / "x.pth")
+        loaded = load_file(tmp_path / "x.pth")
+        assert loaded["array"].dtype == np.dtype(kind) and loaded["array"].tolist() == [1, 1, 1]
+        assert loaded["scalar"] == 1 and type(loaded["scalar"]) is type(saved["scalar"])
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -168,20 +168,19 @@ def test_names_of_both_numpy_versions_load(tmp_path, module):
     assert loaded["a"] == 2.5 and loaded["b"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("function", [os.system, eval, exec, os.mkdir])
-def test_code_is_refused_and_named(tmp_path, function):
+def test_code_is_refused_and_named(tmp_path):
     marker = tmp_path / "marker"
-    argument = str(marker) if function is os.mkdir else f"touch {marker}"
-    if function in (eval, exec):
-        argument = f"__import__('os').mkdir({str(marker)!r})"
-    torch.save({"state_dict": {}, "x": Dangerous(function, argument)}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=function.__name__) as caught:
-        load_file(tmp_path / "x.pth")
-    assert "refused" in str(caught.value) and "x.pth" in str(caught.value)
-    assert "weights_only" not in str(caught.value)  # torch's advice to switch safety off
-    assert not marker.exists()
-    torch.load(tmp_path / "x.pth", weights_only=False)  # the file was dangerous indeed
-    assert marker.exists()
+    make = f"__import__('os').mkdir({str(marker)!r})"
+    for function, argument in ((os.system, f"mkdir {marker}"), (eval, make), (exec, make)):
+        torch.save({"state_dict": {}, "x": Dangerous(function, argument)}, tmp_path / "x.pth")
+        with pytest.raises(
+            CheckpointError, match=rf"x\.pth .*{function.__name__}.* refused"
+        ) as told:
+            load_file(tmp_path / "x.pth")
+        assert "weights_only" not in str(told.value)  # torch's advice to switch safety off
+        assert not marker.exists()
+        torch.load(tmp_path / "x.pth", weights_only=False)  # the file was dangerous indeed
+        marker.rmdir()
 
 
 def test_plain_pickle_is_refused(tmp_path):
@@ -236,21 +235,6 @@ def test_truncated_and_damaged_files_are_told(tmp_path, trained):
         load_file(path)
 
 
-def test_any_single_flipped_byte_loads_or_is_told(tmp_path):
-    torch.save({"state_dict": {"w": torch.arange(8.0)}, "a": np.float32(1)}, tmp_path / "x.pth")
-    content = (tmp_path / "x.pth").read_bytes()
-    told = 0
-    for position in range(0, len(content), 7):
-        damaged = bytearray(content)
-        damaged[position] ^= 0xFF
-        (tmp_path / "y.pth").write_bytes(damaged)
-        try:
-            load_file(tmp_path / "y.pth")
-        except CheckpointError:
-            told += 1
-    assert told > 20
-
-
 def test_namespace_only_where_it_is_allowed(tmp_path):
     torch.save({"model": {}, "args": argparse.Namespace(lr=0.1)}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="Namespace"):
@@ -280,7 +264,8 @@ def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path, restored_loader
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, restored_loader, protocol):
+@pytest.mark.usefixtures("restored_loader")
+def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, protocol):
     use_safe_loading()
     content = {
         "metainfo": {"classes": ("a", "b"), "ids": {1, 2}, "more": OrderedDict(x=b"\xff", y=b"")},

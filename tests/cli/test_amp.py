@@ -11,35 +11,23 @@ from mmscalablevit.errors import UsageError
 
 
 @pytest.fixture
-def device(request, monkeypatch):
-    """Make the engine believe that it runs on this device."""
-    monkeypatch.setattr(amp, "get_device", lambda: request.param)
-    return request.param
+def run_on(monkeypatch):
+    """Make the package believe that it runs on a device."""
+    return lambda device: monkeypatch.setattr(amp, "get_device", lambda: device)
 
 
-@pytest.mark.parametrize(
-    ("device", "asked", "expected"),
-    [
-        ("cpu", "auto", "bfloat16"),
-        ("cpu", "bfloat16", "bfloat16"),
-        ("cuda", "auto", "float16"),
-        ("cuda", "bfloat16", "bfloat16"),
-        ("cuda", "float16", "float16"),
-    ],
-    indirect=["device"],
-)
-def test_the_type_fits_the_device(device, asked, expected):
-    assert amp.resolve_dtype(asked) == expected
-
-
-@pytest.mark.parametrize("device", ["cpu"], indirect=True)
-def test_float16_on_the_cpu_says_why_not(device):
+def test_the_type_fits_the_device(run_on):
+    run_on("cpu")
+    assert [amp.resolve_dtype(asked) for asked in ("auto", "bfloat16")] == ["bfloat16"] * 2
     with pytest.raises(UsageError, match=r"needs a GPU.*Use --amp bfloat16"):
         amp.resolve_dtype("float16")
+    run_on("cuda")
+    asked = ("auto", "bfloat16", "float16")
+    assert [amp.resolve_dtype(dtype) for dtype in asked] == ["float16", "bfloat16", "float16"]
 
 
-@pytest.mark.parametrize("device", ["cuda"], indirect=True)
-def test_float16_scales_the_loss_and_bfloat16_does_not(device):
+def test_float16_scales_the_loss_and_bfloat16_does_not(run_on):
+    run_on("cuda")
     cfg = Config({"optim_wrapper": {"optimizer": {"type": "SGD"}, "clip_grad": {"max_norm": 1}}})
     amp.train_in_mixed_precision(cfg, "float16")
     assert cfg.optim_wrapper.type == "AmpOptimWrapper"
@@ -97,15 +85,10 @@ def test_boxes_stay_in_float32_under_autocast():
     assert scores.dtype == deltas.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("device", "expected"),
-    [("cpu", "BFloat16OptimWrapper"), ("cuda", "AmpOptimWrapper")],
-    indirect=["device"],
-)
-def test_a_config_in_half_precision_trains_without_a_gpu_too(device, expected):
-    cfg = Config({"optim_wrapper": {"type": "AmpOptimWrapper", "optimizer": {"type": "SGD"}}})
-    amp.fit_to_device(cfg)
-    assert cfg.optim_wrapper.type == expected
-    plain = Config({"optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD"}}})
-    amp.fit_to_device(plain)
-    assert plain.optim_wrapper.type == "OptimWrapper"
+def test_a_config_in_half_precision_trains_without_a_gpu_too(run_on):
+    for device, expected in (("cpu", "BFloat16OptimWrapper"), ("cuda", "AmpOptimWrapper")):
+        run_on(device)
+        for kind, fitted in (("AmpOptimWrapper", expected), ("OptimWrapper", "OptimWrapper")):
+            cfg = Config({"optim_wrapper": {"type": kind, "optimizer": {"type": "SGD"}}})
+            amp.fit_to_device(cfg)
+            assert cfg.optim_wrapper.type == fitted

@@ -61,8 +61,7 @@ def test_each_engine_may_pass_over_batches_in_its_way():
         assert [next(batches) for _ in range(3)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("by_epoch", [True, False])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("by_epoch", "workers"), [(True, 0), (True, 2), (False, 2)])
 def test_the_order_is_mmengines(tmp_path, monkeypatch, by_epoch, workers):
     ours = build_run(tmp_path / "ours", by_epoch, length=3 if by_epoch else 12, workers=workers)
     ours.train()
@@ -75,10 +74,14 @@ def test_the_order_is_mmengines(tmp_path, monkeypatch, by_epoch, workers):
 
 
 @pytest.mark.parametrize(
-    ("by_epoch", "sampler"),
-    [(True, "DefaultSampler"), (False, "InfiniteSampler"), (False, "DefaultSampler")],
+    ("by_epoch", "sampler", "workers"),
+    [
+        (True, "DefaultSampler", 2),
+        (False, "InfiniteSampler", 2),
+        (False, "DefaultSampler", 0),
+        (False, "DefaultSampler", 2),
+    ],
 )
-@pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_the_same_samples(tmp_path, by_epoch, sampler, workers):
     length, step, name = (6, 4, "epoch_{}.pth") if by_epoch else (24, 1, "iter_{}.pth")
     whole = build_run(tmp_path / "whole", by_epoch, length, sampler=sampler, workers=workers)
