@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where this project's own lie."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from mmscalablevit.errors import UsageError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def find_configs() -> Path:
+    """Find the folder of this project's configs: in the checkout, or in an installed package.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for folder in (_PACKAGE.parent / "configs", _PACKAGE / ".mim" / "configs"):
+        if (folder / "published.yml").is_file():
+            return folder
+    raise UsageError(
+        f"the configs of mmscalablevit are not beside {_PACKAGE}: this needs a checkout, installed "
+        "with pip install -e ."
+    )
 
 
 def ensure_writable(directory: str | os.PathLike) -> None:

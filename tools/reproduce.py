@@ -1,4 +1,4 @@
-"""The paper's tables: what is printed, what is counted, and the runs behind them.
+"""The papers' tables: what is printed, what is counted, and the runs behind them.
 
     python tools/reproduce.py list [TABLE ...]
     python tools/reproduce.py count [TABLE|CONFIG ...]
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,20 +25,10 @@ from mmengine.utils import ProgressBar
 
 from mmscalablevit import files
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction import (
-    collecting,
-    documents,
-    launching,
-    plan,
-    report,
-    script,
-    state,
-    tables,
-)
+from mmscalablevit.reproduction import collecting, documents, launching, plan, report, tables
 from mmscalablevit.reproduction.counting import Counter, tables_of_configs
 from mmscalablevit.reproduction.published import load_tables, select_tables
-
-Commands = argparse._SubParsersAction
+from mmscalablevit.reproduction.runs import examine
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,84 +37,85 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_list(commands)
-    add_count(commands)
-    add_launch(commands)
-    add_collect(commands)
-    add_docs(commands)
+
+    listing = commands.add_parser("list", help="rows with published figures, configs and states")
+    listing.set_defaults(run=list_rows)
+    listing.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
+
+    counting = commands.add_parser("count", help="parameters and FLOPs beside the published ones")
+    counting.set_defaults(run=count)
+    counting.add_argument(
+        "names", nargs="*", metavar="TABLE|CONFIG", help="tables or config files; default: all"
+    )
+    counting.add_argument("--out", type=Path, metavar="FILE", help="write the result to a file")
+
+    launcher = commands.add_parser("launch", help="start the runs that a table lacks")
+    launcher.set_defaults(run=launch)
+    launcher.add_argument("names", nargs="+", metavar="TABLE")
+    launcher.add_argument("--rows", nargs="+", metavar="NAME", help="default: all that have runs")
+    launcher.add_argument(
+        "--launcher",
+        choices=("pytorch", "slurm", "print"),
+        default="pytorch",
+        help="pytorch: one run after the other on this machine; slurm: likewise through srun; "
+        "print: only the commands of the one, or with --partition of the other",
+    )
+    launcher.add_argument(
+        "--gpus", type=int, metavar="N", help="of each run; default: as many as published"
+    )
+    launcher.add_argument("--partition", metavar="P", help="of Slurm")
+
+    collector = commands.add_parser("collect", help="write tables with published and own figures")
+    collector.set_defaults(run=collect)
+    collector.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
+    collector.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: tables in the directory of the runs"
+    )
+
+    docs = commands.add_parser("docs", help="write the tables of READMEs and the metafiles")
+    docs.set_defaults(run=write_docs)
+    docs.add_argument("--check", action="store_true", help="write nothing, name what is outdated")
+
+    for command in (listing, counting, launcher, collector):
+        command.add_argument(
+            "--tables", type=Path, metavar="YML", help="tables of your own; default: the papers'"
+        )
+    for command in (listing, launcher, collector):
+        command.add_argument(
+            "--work-dirs",
+            type=Path,
+            default=Path("work_dirs"),
+            metavar="DIR",
+            help="default: work_dirs",
+        )
     return parser.parse_args(argv)
 
 
-def add_tables_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names another file of tables."""
-    parser.add_argument(
-        "--tables", type=Path, metavar="YML", help="tables of your own; default: the paper's"
-    )
-
-
-def add_work_dirs_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names the directory of the runs."""
-    parser.add_argument(
-        "--work-dirs",
-        type=Path,
-        default=Path("work_dirs"),
-        metavar="DIR",
-        help="default: work_dirs",
-    )
-
-
-def write_out(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a file as a whole."""
-    if out is None:
-        print(text, end="")
-        return
-    files.write_whole(out, text.encode())
-    print(f"written to {out}")
-
-
-def add_list(commands: Commands) -> None:
-    """Add the subcommand ``list``."""
-    parser = commands.add_parser("list", help="rows with published figures, configs and states")
-    parser.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
-    add_tables_option(parser)
-    add_work_dirs_option(parser)
-    parser.set_defaults(run=list_rows)
+def write(path: Path, text: str) -> None:
+    """Write a file as a whole, and say so."""
+    files.write_whole(path, text.encode("utf-8", "replace"))
+    print(f"written: {path}")
 
 
 def list_rows(args: argparse.Namespace) -> None:
     """Print tables as published, and what there is of each row here."""
     known = load_tables(args.tables)
     chosen = select_tables(known, args.names)
-    rows = [(table, row) for table in chosen for row in table.rows]
-    jobs = state.slurm_jobs()
-    states = {
-        training.run.config: state.examine(training, jobs).state.value
-        for training in plan.plan(known, rows, args.work_dirs)
-    }
+    trainings = plan.plan(known, plan.select_rows(chosen), args.work_dirs)
+    states = {training.config: examine(training).state.value for training in trainings}
     print("\n\n".join(tables.list_table(table, states) for table in chosen))
-
-
-def add_count(commands: Commands) -> None:
-    """Add the subcommand ``count``."""
-    parser = commands.add_parser("count", help="parameters and FLOPs beside the published ones")
-    parser.add_argument(
-        "names", nargs="*", metavar="TABLE|CONFIG", help="tables or config files; default: all"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result to a file")
-    add_tables_option(parser)
-    parser.set_defaults(run=count)
 
 
 def count(args: argparse.Namespace) -> None:
     """Count the models of tables' rows, or of configs."""
-    known = load_tables(args.tables)
+    known, counter = load_tables(args.tables), Counter()
     configs = [Path(name) for name in args.names if name.endswith(".py")]
     names = [name for name in args.names if not name.endswith(".py")]
     if args.out and not args.out.absolute().parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no such folder")
     wanted = select_tables(known, names) if names or not configs else []
-    wanted += tables_of_configs(known.values(), configs)
-    counter, texts = Counter(), []
+    wanted += tables_of_configs(known.values(), configs, counter)
+    texts = []
     progress = ProgressBar(sum(len(table.rows) for table in wanted), file=sys.stderr)
     for table in wanted:
         counts = {}
@@ -131,32 +124,15 @@ def count(args: argparse.Namespace) -> None:
             progress.update()
         texts.append(tables.count_table(table, counts))
     print(file=sys.stderr)
-    write_out("\n\n".join([*texts, tables.LEGEND]) + "\n", args.out)
-
-
-def add_launch(commands: Commands) -> None:
-    """Add the subcommand ``launch``."""
-    parser = commands.add_parser("launch", help="start the runs that a table lacks")
-    parser.add_argument("names", nargs="+", metavar="TABLE")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="default: all that have runs")
-    parser.add_argument(
-        "--launcher",
-        choices=("pytorch", "slurm", "print"),
-        default="pytorch",
-        help="pytorch: one run after the other on this machine; slurm: as jobs; print: a script "
-        "that does the one, or with --partition the other",
-    )
-    parser.add_argument(
-        "--gpus", type=int, metavar="N", help="of each run; default: as many as published"
-    )
-    parser.add_argument("--partition", metavar="P", help="of Slurm")
-    add_tables_option(parser)
-    add_work_dirs_option(parser)
-    parser.set_defaults(run=launch)
+    text = "\n\n".join([*texts, tables.LEGEND])
+    if args.out:
+        write(args.out, text + "\n")
+    else:
+        print(text)
 
 
 def launch(args: argparse.Namespace) -> None:
-    """Start the runs that tables lack, or print the script that does.
+    """Start the runs that tables lack, or print the commands that do.
 
     Raises:
         UsageError: The options do not fit each other, the tables or the machine.
@@ -170,23 +146,20 @@ def launch(args: argparse.Namespace) -> None:
     known = load_tables(args.tables)
     chosen = select_tables(known, args.names)
     trainings = plan.plan(known, plan.select_rows(chosen, args.rows), args.work_dirs)
-    jobs = state.slurm_jobs()
-    if args.launcher == "slurm" and jobs is None:
-        raise UsageError("--launcher slurm: there is no squeue here; use --launcher print")
     tools = Path(__file__).resolve().parent
-    options = launching.Options(tools, args.gpus, args.partition)
-    found = launching.prepare(chosen, trainings, options, jobs)
-    for note in found.notes:
+    start = launching.Start(tools, args.gpus, args.partition)
+    commands, notes = launching.prepare(trainings, start)
+    for note in notes:
         print(note, file=sys.stderr)
-    if found.script is None:
+    if not commands:
         print("nothing is to be started", file=sys.stderr)
     elif args.launcher == "print":
-        print(found.script, end="")
+        print(launching.render(commands), end="")
     else:
         if args.launcher == "pytorch":
-            require_gpus(found.gpus)
-        os.environ.setdefault("PYTHON", sys.executable)
-        os.execvp("bash", ["bash", "-c", found.script])
+            require_gpus(max(command.gpus for command in commands))
+        if failed := run_all(commands):
+            sys.exit(f"failed: {', '.join(failed)}")
 
 
 def require_gpus(wanted: int) -> None:
@@ -205,20 +178,37 @@ def require_gpus(wanted: int) -> None:
         print(f"no GPU here: {wanted} process(es) on the CPU", file=sys.stderr)
 
 
-def add_collect(commands: Commands) -> None:
-    """Add the subcommand ``collect``."""
-    parser = commands.add_parser("collect", help="write tables with published and own figures")
-    parser.add_argument("names", nargs="*", metavar="TABLE", help="default: all")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: tables in the directory of the runs"
-    )
-    add_tables_option(parser)
-    add_work_dirs_option(parser)
-    parser.set_defaults(run=collect)
+def run_all(commands: Sequence[launching.Command]) -> list[str]:
+    """Run commands in turn; after a failure those go on that need nothing of what has failed.
+
+    Returns:
+        What has failed.
+    """
+    with socket.socket() as probe:  # other training on this machine may have the default port
+        probe.bind(("", 0))
+        port = str(probe.getsockname()[1])
+    environment = {"PORT": port, "PYTHON": sys.executable, **os.environ}
+    failed = []
+    for command in commands:
+        if command.needs and not command.needs.is_file():
+            print(f"== left out for want of {command.needs}: {command.title}", file=sys.stderr)
+            failed.append(command.title)
+            continue
+        print(f"== {command.title}", flush=True)
+        process = subprocess.Popen(command.words, env=environment)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # which it gets as well, and then ends in order
+            process.wait()
+            sys.exit(130)
+        if code != 0:
+            print(f"== failed: {command.title}", file=sys.stderr)
+            failed.append(command.title)
+    return failed
 
 
 def collect(args: argparse.Namespace) -> None:
-    """Write tables with what has been measured, as Markdown, CSV and a web page.
+    """Write tables with what has been measured, as Markdown and CSV.
 
     Raises:
         UsageError: They cannot be written.
@@ -229,17 +219,10 @@ def collect(args: argparse.Namespace) -> None:
     if not args.work_dirs.is_dir():
         print(f"there is no folder {args.work_dirs}: every run is missing", file=sys.stderr)
     files.ensure_writable(out)
-    reports = collecting.collect(known, chosen, args.work_dirs, state.slurm_jobs(), out)
+    found = collecting.collect(known, chosen, args.work_dirs, out)
     name = "_".join(["table", *args.names]) if args.names else "tables"
-    for path in report.write_reports(reports, out, name):
-        print(f"written: {path}")
-
-
-def add_docs(commands: Commands) -> None:
-    """Add the subcommand ``docs``."""
-    parser = commands.add_parser("docs", help="write the tables of READMEs and the metafiles")
-    parser.add_argument("--check", action="store_true", help="write nothing, name what is outdated")
-    parser.set_defaults(run=write_docs)
+    for suffix, text in {"md": report.to_markdown(found), "csv": report.to_csv(found)}.items():
+        write(out / f"{name}.{suffix}", text)
 
 
 def write_docs(args: argparse.Namespace) -> None:
@@ -252,10 +235,10 @@ def write_docs(args: argparse.Namespace) -> None:
     outdated = documents.outdated(Counter(), progress.update)
     print(file=sys.stderr)
     if args.check and outdated:
-        names = ", ".join(map(script.shown, outdated))
+        names = ", ".join(map(tables.shown, outdated))
         raise UsageError(f"outdated: {names}; run `python tools/reproduce.py docs`")
     for path, text in outdated.items():
-        write_out(text, path)
+        write(path, text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from mmengine.config import ConfigDict
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import Config
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from mmscalablevit.cli.building import build_model
 
 
 class _ScalarsOnCPU(TorchFunctionMode):
@@ -32,23 +33,18 @@ class _ScalarsOnCPU(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_model(model: Mapping[str, Any], scope: str) -> nn.Module:
+def build_on_meta(model: Mapping[str, Any], scope: str) -> nn.Module:
     """Build a model of MMPretrain, MMDetection or MMSegmentation on PyTorch's meta device.
 
     Args:
-        model: The model's settings, as in a config. Settings of a classifier that only matter in
-            training are left out.
+        model: The model's settings, as in a config.
         scope: ``'mmpretrain'``, ``'mmdet'`` or ``'mmseg'``.
     """
-    settings = ConfigDict(model)
+    settings = dict(model)
     if scope == "mmpretrain":  # its preprocessor of images would report on the batch augmentation
         settings.update(data_preprocessor=None, train_cfg=None)
-    with (
-        DefaultScope.overwrite_default_scope(scope),
-        torch.device("meta"),
-        _ScalarsOnCPU(),
-        warnings.catch_warnings(),
-    ):
+    cfg = Config({"model": settings, "default_scope": scope})
+    with torch.device("meta"), _ScalarsOnCPU(), warnings.catch_warnings():
         # MMSegmentation has remarks on losses, which nobody runs here.
         warnings.simplefilter("ignore", UserWarning)
-        return MODELS.build(settings)
+        return build_model(cfg, pretrained=False, initialize=False)

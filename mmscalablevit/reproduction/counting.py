@@ -13,9 +13,9 @@ from torch import nn
 from mmscalablevit.cli.config import load_config
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.complexity import Complexity, count_complexity
-from mmscalablevit.reproduction.building import build_model
+from mmscalablevit.reproduction.building import build_on_meta
 from mmscalablevit.reproduction.peers import build_peer, own_size
-from mmscalablevit.reproduction.published import EVERYTHING, LAYERS, Row, Run, Table
+from mmscalablevit.reproduction.published import Row, Run, Table
 
 Size = tuple[int, int]
 
@@ -31,49 +31,28 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted for a row.
+    """What was counted of a model.
 
     Attributes:
-        row: The row.
         size: Height and width of the image.
         complexity: The counts.
-        flops: What the table's FLOPs have in them.
+        flops: What FLOPs have in them, as :class:`.published.Table` says.
     """
 
-    row: Row
     size: Size
     complexity: Complexity
-    flops: str = LAYERS
+    flops: str
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates by the table's convention."""
-        return macs_of(self.complexity, self.flops)
+        complexity = self.complexity
+        return complexity.total_macs if self.flops == "everything" else complexity.paper_macs
 
     @property
     def figures(self) -> dict[str, float]:
-        """Counts by column, in the tables' units: FLOPs by the table's convention."""
+        """Counts by column, in the tables' units: M and, by the table's convention, G."""
         return {"params": self.complexity.parameters / 1e6, "flops": self.macs / 1e9}
-
-    @property
-    def everything(self) -> float:
-        """FLOPs in G with everything counted."""
-        return self.complexity.total_macs / 1e9
-
-    def unexplained(self) -> list[str]:
-        """Columns in which the count differs from the print and nothing says why."""
-        return [
-            column
-            for column, counted in self.figures.items()
-            if column in self.row.published
-            and differs(counted, self.row.published[column])
-            and column not in self.row.notes
-        ]
-
-
-def macs_of(complexity: Complexity, flops: str) -> int:
-    """Multiply-accumulates by a table's convention, ``layers`` or ``everything``."""
-    return complexity.total_macs if flops == EVERYTHING else complexity.paper_macs
 
 
 def difference(counted: float, printed: float) -> float:
@@ -88,33 +67,47 @@ def prints_as(counted: float, printed: float) -> bool:
     return abs(counted - printed) <= step / 2 or printed <= counted < printed + step
 
 
-def differs(counted: float, printed: float) -> bool:
-    """Whether a count differs from the print by more than the tolerance and than its rounding."""
-    return abs(difference(counted, printed)) > TOLERANCE and not prints_as(counted, printed)
-
-
 class Counter:
     """Counts models, each only once: several rows can have the same."""
 
     def __init__(self) -> None:
+        self._configs: dict[Path, Config] = {}
         self._counts: dict[tuple[object, ...], Complexity] = {}
 
-    def count_config(self, config: Path, size: Size | None = None) -> Complexity:
-        """Count a config's model.
+    def read(self, config: Path) -> Config:
+        """Read a config, once.
 
-        Args:
-            config: The config.
-            size: Height and width of the image; by default those of its task's tables.
+        Raises:
+            UsageError: It cannot be read.
+        """
+        path = config.resolve()
+        if path not in self._configs:
+            self._configs[path] = load_config(str(config))
+        return self._configs[path]
+
+    def default_size(self, config: Path) -> Size:
+        """Return the height and width that the tables of a config's task count at.
 
         Raises:
             UsageError: The config cannot be read, or is of none of the three tasks.
         """
-        cfg = load_config(str(config))
-        if size is None:
-            size = default_size(cfg)
-        # Schedules of one model share its count.
-        key = (repr(cfg.model), size)
-        return self._count(key, size, lambda: build_model(cfg.model, cfg.default_scope))
+        scope = self.read(config).get("default_scope")
+        if scope not in SIZES:
+            raise UsageError(
+                f"config {config} has default_scope {scope!r}; known are {', '.join(SIZES)}"
+            )
+        return SIZES[scope]
+
+    def count_config(self, config: Path, size: Size, flops: str) -> Count:
+        """Count a config's model.
+
+        Raises:
+            UsageError: The config cannot be read.
+        """
+        cfg = self.read(config)
+        return self._count(
+            "", cfg, size, flops, lambda: build_on_meta(cfg.model, cfg.default_scope)
+        )
 
     def count_row(self, table: Table, row: Row) -> Count | None:
         """Count the model of a row.
@@ -126,34 +119,36 @@ class Counter:
             UsageError: The row's config or peer cannot be built.
         """
         if row.runs:
-            complexity = self.count_config(row.runs[0].config, table.input_size)
-            return Count(row, table.input_size, complexity, table.flops)
+            return self.count_config(row.runs[0].config, table.input_size, table.flops)
         if row.peer is None:
             return None
-        like = load_config(str(_first_config(table)))
-        peer, size = row.peer, table.input_size
-        if like.default_scope == "mmpretrain":
-            size = own_size(peer) or size
-            key: tuple[object, ...] = (peer, size)  # a classifier is the same in all tables
-        else:
-            key = (peer, table.key)
-        complexity = self._count(key, size, lambda: build_peer(peer, like))
-        return Count(row, size, complexity, table.flops)
+        like = next((other.runs[0].config for other in table.rows if other.runs), None)
+        if like is None:
+            raise UsageError(
+                f"table {table.key}: no row has runs, so its peers have no model to stand in"
+            )
+        name, cfg = row.peer, self.read(like)
+        size = own_size(name) or table.input_size
+        return self._count(name, cfg, size, table.flops, lambda: build_peer(name, cfg))
 
     def _count(
-        self, key: tuple[object, ...], size: Size, build: Callable[[], nn.Module]
-    ) -> Complexity:
+        self, peer: str, cfg: Config, size: Size, flops: str, build: Callable[[], nn.Module]
+    ) -> Count:
+        key = (peer, repr(cfg.model), size)  # schedules of one model share its count
         if key not in self._counts:
             self._counts[key] = count_complexity(build(), size)
-        return self._counts[key]
+        return Count(size, self._counts[key], flops)
 
 
-def tables_of_configs(tables: Iterable[Table], configs: Iterable[Path]) -> list[Table]:
+def tables_of_configs(
+    tables: Iterable[Table], configs: Iterable[Path], counter: Counter
+) -> list[Table]:
     """Find the rows whose counted models are those of configs.
 
     Args:
         tables: Tables to search.
         configs: Config files.
+        counter: What reads the configs.
 
     Returns:
         The tables, each with these rows only, and one more table for each config that none has.
@@ -163,37 +158,13 @@ def tables_of_configs(tables: Iterable[Table], configs: Iterable[Path]) -> list[
     """
     tables, found = list(tables), []
     for config in configs:
-        cfg = load_config(str(config))
-        path = config.resolve()
+        size, path = counter.default_size(config), config.resolve()
         having = [
             replace(table, rows=rows)
             for table in tables
             if (rows := tuple(row for row in table.rows if row.runs and row.runs[0].config == path))
         ]
-        run = Run(path, None, {}, ())
-        row = Row(config.stem, "", {}, {}, None, None, (run,))
-        alone = Table(config.stem, "not in the tables", str(config), default_size(cfg), {}, (row,))
+        row = Row(config.stem, {}, runs=(Run(path, {}),))
+        alone = Table("not in the tables", str(config), size, {}, (row,), key=config.stem)
         found += having or [alone]
     return found
-
-
-def default_size(cfg: Config) -> Size:
-    """Return the height and width that the tables of a config's task count at.
-
-    Raises:
-        UsageError: The config is of none of the three tasks.
-    """
-    scope = cfg.get("default_scope")
-    if scope not in SIZES:
-        raise UsageError(
-            f"config {cfg.filename} has default_scope {scope!r}; known are {', '.join(SIZES)}"
-        )
-    return SIZES[scope]
-
-
-def _first_config(table: Table) -> Path:
-    """The config of ours in whose model the table's peers take the backbone's place."""
-    for row in table.rows:
-        if row.runs:
-            return row.runs[0].config
-    raise UsageError(f"table {table.key}: no row has runs, so its peers have no model to stand in")

@@ -14,21 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from mmengine.config import Config
 
-from mmscalablevit.cli.config import load_config
 from mmscalablevit.errors import UsageError
-from mmscalablevit.models.complexity import Complexity
-from mmscalablevit.reproduction.counting import Counter, default_size, macs_of
+from mmscalablevit.files import find_configs
+from mmscalablevit.reproduction.counting import Count, Counter
 from mmscalablevit.reproduction.plan import Schedule, read_schedule
-from mmscalablevit.reproduction.published import ROOT, Row, Run, Table, load_tables
+from mmscalablevit.reproduction.published import Row, Run, Table, load_tables
 from mmscalablevit.reproduction.tables import format_flops, format_params, markdown
 
-FOLDERS = tuple(
-    ROOT / "configs" / task / backbone
-    for backbone in ("scalablevit", "stvit", "lvt")
-    for task in ("classification", "detection", "segmentation")
-)
 # Tables of models with published results, in contrast to those of their variants, by the task's
 # name: what a README shows together.
 MODELS = {
@@ -89,51 +82,34 @@ class Entry:
         table: The row's table.
         row: The row.
         run: The run.
-        cfg: The run's config.
         schedule: Its length and GPUs.
-        size: Height and width of the image that its model is counted on.
-        complexity: The counts.
+        count: What its model counts.
         same_model: Whether this is the model that the row gives the parameters and FLOPs of.
     """
 
     table: Table
     row: Row
     run: Run
-    cfg: Config
     schedule: Schedule
-    size: tuple[int, int]
-    complexity: Complexity
+    count: Count
     same_model: bool
 
     @property
     def published(self) -> dict[str, float]:
         """Published parameters and FLOPs of this model."""
-        if not self.same_model:
-            return {}
-        return {
-            key: self.row.published[key] for key in ("params", "flops") if key in self.row.published
-        }
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates by the table's convention."""
-        return macs_of(self.complexity, self.table.flops)
-
-    @property
-    def columns(self) -> list[str]:
-        """The row's columns that this run is behind."""
-        tested = [column for test in self.run.tests for column in test.metrics]
-        return [*self.published, *self.run.metrics, *tested]
+        known = self.row.published if self.same_model else {}
+        return {key: known[key] for key in ("params", "flops") if key in known}
 
     def results(self) -> list[tuple[str, str, str, float]]:
         """Task, data set, metric and value of the published results."""
-        named = [(column, _METRICS[metric.key]) for column, metric in self.run.metrics.items()]
-        for test in self.run.tests:
-            for column, metric in test.metrics.items():
-                task, dataset, name = _METRICS[metric.key]
-                named.append((column, (task, dataset, _MULTI_SCALE if name == "mIoU" else name)))
-        published = self.row.published
-        return [(*names, published[column]) for column, names in named if column in published]
+        found = []
+        for column, metric in self.run.columns.items():
+            task, dataset, name = _METRICS[metric.key]
+            if name == "mIoU" and column not in self.run.metrics:
+                name = _MULTI_SCALE
+            if column in self.row.published:
+                found.append((task, dataset, name, self.row.published[column]))
+        return found
 
     def headlines(self) -> dict[str, float]:
         """The results that READMEs show, by their titles."""
@@ -151,17 +127,19 @@ def outdated(counter: Counter, progress: Callable[[], object] = lambda: None) ->
         The new texts of the files that have another.
 
     Raises:
-        UsageError: A table that a README names does not exist.
+        UsageError: A table that a README names does not exist, or there are no READMEs here.
     """
+    root = find_configs().parent
+    if not (root / "README.md").is_file():
+        raise UsageError(f"there is no {root / 'README.md'}: docs writes the files of a checkout")
     entries = _read_entries(counter, progress)
+    folders = dict.fromkeys(entry.run.config.parent for entry in entries)
     new = {}
-    for folder in (ROOT, *FOLDERS):
-        path = folder / "README.md"
-        new[path] = fill_regions(path.read_text(encoding="utf-8"), folder, entries)
-    for folder in FOLDERS:
-        path = folder / "metafile.yml"
-        own = _homes(entry for entry in entries if entry.run.config.parent == folder)
-        new[path] = fill_metafile(path.read_text(encoding="utf-8"), own)
+    for path in [folder / "README.md" for folder in (root, *folders)]:
+        new[path] = fill_regions(path.read_text(encoding="utf-8"), path.parent, entries)
+    for path in [folder / "metafile.yml" for folder in folders]:
+        own = _homes(entry for entry in entries if entry.run.config.parent == path.parent)
+        new[path] = fill_metafile(path.read_text(encoding="utf-8"), own, root)
     return {path: text for path, text in new.items() if text != path.read_text(encoding="utf-8")}
 
 
@@ -228,26 +206,28 @@ def models_table(tasks: Mapping[str, str], entries: list[Entry], folder: Path) -
     return markdown(["task", "config", "params (M)", "FLOPs (G)", "published"], lines, {0, 1, 4})
 
 
-def fill_metafile(text: str, entries: list[Entry]) -> str:
+def fill_metafile(text: str, entries: list[Entry], root: Path) -> str:
     """Write the models of a metafile below what it says of its collection.
 
     Args:
         text: The metafile.
         entries: The runs to list.
+        root: What the paths of their configs are relative to.
     """
     header, _, _ = text.partition(_MODELS_KEY)
     collection = yaml.safe_load(header)["Collections"][0]
-    models = [_yaml([_model(entry, collection)]) for entry in entries]
+    models = [_yaml([_model(entry, collection, root)]) for entry in entries]
     return header + _MODELS_KEY + "\n".join(models)
 
 
-def _model(entry: Entry, collection: dict[str, Any]) -> dict[str, Any]:
-    schedule, complexity = entry.schedule, entry.complexity
+def _model(entry: Entry, collection: dict[str, Any], root: Path) -> dict[str, Any]:
+    schedule, count = entry.schedule, entry.count
     results: dict[tuple[str, str], dict[str, float]] = {}
     for task, dataset, name, value in entry.results():
         results.setdefault((task, dataset), {})[name] = value
     units = {"params": "Parameters (M)", "flops": "FLOPs (G)"}
-    notes = [entry.row.notes[column] for column in entry.columns if column in entry.row.notes]
+    columns = [*entry.published, *entry.run.columns]
+    notes = [entry.row.notes[column] for column in columns if column in entry.row.notes]
     published = {
         "Source": entry.table.source,
         "Row": entry.row.name,
@@ -261,16 +241,16 @@ def _model(entry: Entry, collection: dict[str, Any]) -> dict[str, Any]:
     return {
         "Name": entry.run.config.stem,
         "In Collection": collection["Name"],
-        "Config": entry.run.config.relative_to(ROOT).as_posix(),
+        "Config": entry.run.config.relative_to(root).as_posix(),
         "Metadata": {
             "Training Data": collection["Metadata"]["Training Data"],
             "Epochs" if schedule.by_epoch else "Iterations": schedule.length,
             "Batch Size": schedule.gpus * schedule.batch_size,
             "Training Resources": f"{schedule.gpus} GPUs",
-            "Input Size": list(entry.size),
-            "Parameters": complexity.parameters,
-            "FLOPs": entry.macs,
-            "FLOPs (everything counted)": complexity.total_macs,
+            "Input Size": list(count.size),
+            "Parameters": count.complexity.parameters,
+            "FLOPs": count.macs,
+            "FLOPs (everything counted)": count.complexity.total_macs,
         },
         **({"Published": published} if entry.row.published else {}),
         **({"Results": listed} if listed else {}),
@@ -290,9 +270,10 @@ def _yaml(value: Any) -> str:
 
 
 def _counted(entry: Entry) -> dict[str, str]:
+    count = entry.count
     return {
-        "params": format_params(entry.complexity.parameters),
-        "flops": format_flops(entry.macs),
+        "params": format_params(count.complexity.parameters),
+        "flops": format_flops(count.macs),
     }
 
 
@@ -319,11 +300,11 @@ def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entr
     for table in load_tables().values():
         for row in table.rows:
             for run in row.runs:
-                cfg = load_config(str(run.config))
-                same = run is row.runs[0] or cfg.model == entries[-1].cfg.model
-                size = table.input_size if same else default_size(cfg)
-                complexity = counter.count_config(run.config, size)
+                cfg = counter.read(run.config)
+                same = cfg.model == counter.read(row.runs[0].config).model
+                size = table.input_size if same else counter.default_size(run.config)
+                count = counter.count_config(run.config, size, table.flops)
                 schedule = read_schedule(run.config, cfg)
-                entries.append(Entry(table, row, run, cfg, schedule, size, complexity, same))
+                entries.append(Entry(table, row, run, schedule, count, same))
                 progress()
     return entries

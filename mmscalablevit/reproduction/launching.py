@@ -1,28 +1,27 @@
-"""Which of a table's runs can be started now, and the script that does so."""
+"""The commands that make what tables lack, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mmscalablevit.cli.provenance import config_content, differences
-from mmscalablevit.reproduction.changes import trained_contents
-from mmscalablevit.reproduction.logs import read_curve
+from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction.plan import Training
-from mmscalablevit.reproduction.published import Table, Test
-from mmscalablevit.reproduction.script import Part, render
-from mmscalablevit.reproduction.state import State, Status, examine, lacking_tests
+from mmscalablevit.reproduction.published import Test
+from mmscalablevit.reproduction.runs import Found, State, examine
+from mmscalablevit.reproduction.tables import shown
 
 
 @dataclass(frozen=True)
-class Options:
+class Start:
     """How runs are started.
 
     Attributes:
         tools: Directory of the tools.
         gpus: GPUs of each run; None for as many as published.
-        partition: Slurm's partition; None to train on the machine that the script runs on.
+        partition: Slurm's partition; None to train on the machine that the commands run on.
     """
 
     tools: Path
@@ -31,162 +30,152 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Launch:
-    """What is to be started.
+class Command:
+    """A training or a test.
 
     Attributes:
-        script: A bash script that does it; None where there is nothing to do.
-        notes: What is not started and why, and what differs from the published settings.
-        gpus: The largest number of GPUs that one of its runs takes.
+        title: What it does.
+        words: Its words.
+        gpus: GPUs that it takes.
+        needs: A checkpoint that must be there when it is run, or None.
     """
 
-    script: str | None
-    notes: tuple[str, ...]
+    title: str
+    words: Sequence[str]
     gpus: int
+    needs: Path | None
 
 
-@dataclass
-class _Entry:
-    """A training in its present state.
-
-    Attributes:
-        training: The training.
-        status: How far it is.
-        tests: Tests to run when it is done.
-        needs: What it starts from, or None.
-        dependents: What starts from it.
-    """
-
-    training: Training
-    status: Status
-    tests: tuple[Test, ...]
-    needs: _Entry | None
-    dependents: list[_Entry] = field(default_factory=list)
-
-    @property
-    def trains(self) -> bool:
-        """Whether it is still to be trained."""
-        return self.status.state in (State.MISSING, State.INTERRUPTED)
-
-    @property
-    def users(self) -> list[_Entry]:
-        """What is to be trained from its weights."""
-        return [entry for entry in self.dependents if entry.trains and entry.wanted]
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a row, or a run behind one, cannot do without it."""
-        return bool(self.training.labels) or not all(entry.has_released for entry in self.users)
-
-    @property
-    def has_released(self) -> bool:
-        """Whether the weights that its config names are there."""
-        return self.training.released is not None and self.training.released.is_file()
-
-    def obstacle(self, slurm: bool) -> str | None:
-        """Say why nothing can be done about it now; None if something can."""
-        if self.status.active and not (slurm and self.status.job):
-            return f"{self.status.state.value}: {self.status.remark}"
-        if self.needs and self.trains and not self.has_released and self.needs.obstacle(slurm):
-            return f"waits for {self.needs.training.name}; launch again when that is finished"
-        return None
-
-
-def prepare(
-    tables: Sequence[Table],
-    trainings: Sequence[Training],
-    options: Options,
-    jobs: Mapping[str, str] | None,
-) -> Launch:
-    """Write the script for what tables lack.
+def prepare(trainings: Sequence[Training], start: Start) -> tuple[list[Command], list[str]]:
+    """List the commands that make what is lacking, each after those that it needs.
 
     Args:
-        tables: The tables.
-        trainings: Their trainings, from :func:`.plan.plan`.
-        options: How they are started.
-        jobs: Slurm's jobs, from :func:`.state.slurm_jobs`.
+        trainings: Trainings in the order of :func:`.plan.plan`.
+        start: How they are started.
+
+    Returns:
+        The commands; and what is not started and why, and what differs from the published settings.
 
     Raises:
         UsageError: The path of a checkpoint cannot be passed on.
     """
+    found = [examine(training) for training in trainings]
+    wanted = _wanted(found)
+    commands: list[Command] = []
     notes: list[str] = []
-    parts: list[Part] = []
-    for entry in _examine(trainings, jobs):
-        name, status = entry.training.name, entry.status
-        gpus = options.gpus or entry.training.schedule.gpus
-        obstacle = entry.obstacle(slurm=options.partition is not None)
-        if not entry.wanted:
+    coming = {run.training.final for run in found if run.state is State.DONE}
+    for run in found:
+        training, remarks = run.training, []
+        if training.config not in wanted:
             continue
+        gpus = start.gpus or training.schedule.gpus
+        weights = _weights(training, coming)
+        obstacle = ""
+        if run.state is State.RUNNING:
+            obstacle = f"running: {run.holder}"
+        elif run.state is not State.DONE and training.needs and weights is None:
+            obstacle = f"waits for {training.needs.name}; launch again when that is finished"
         if obstacle:
-            notes.append(f"{name}: {obstacle}")
-        elif status.state is State.DONE and not entry.tests:
-            notes.append(f"{name}: {'; '.join(['finished', *_changes(entry.training)])}")
-        else:
-            if status.active:
-                notes.append(f"{name}: {status.state.value}, {status.remark}")
-            if entry.trains:
-                notes += [f"{name}: {remark}" for remark in _remarks(entry, gpus)]
-            parts.append(_part(entry, gpus))
-    if not any(part.trains or part.tests for part in parts):
-        return Launch(None, tuple(notes), 0)
-    script = render(tables, parts, notes, options.tools, options.partition)
-    return Launch(script, tuple(notes), max(part.gpus for part in parts))
+            notes.append(f"{training.name}: {obstacle}")
+            continue
+        if run.state is not State.DONE:
+            commands.append(_train(training, start, gpus, weights))
+            coming.add(training.final)
+            remarks += _peculiarities(run, gpus, weights)
+        elif not run.lacking:
+            remarks.append("finished")
+        commands += [_test(training, start, gpus, test) for test in run.lacking]
+        if run.changes:
+            remarks.append(f"its config has changed since: {'; '.join(run.changes)}")
+        if remarks:
+            notes.append(f"{training.name}: {'; '.join(remarks)}")
+    return commands, notes
 
 
-def _examine(trainings: Sequence[Training], jobs: Mapping[str, str] | None) -> list[_Entry]:
-    """Find out how far trainings are."""
-    entries: dict[Path, _Entry] = {}
-    for training in trainings:
-        status = examine(training, jobs)
-        tests: list[Test] = []
-        if training.labels:  # what only others need has its tests in another table
-            done = status.state is State.DONE
-            tests = lacking_tests(training, read_curve(training.work_dir), done)
-        needs = entries[training.needs.run.config] if training.needs else None
-        entry = _Entry(training, status, tuple(tests), needs)
-        if needs:
-            needs.dependents.append(entry)
-        entries[training.run.config] = entry
-    return list(entries.values())
+def _wanted(found: Sequence[Found]) -> set[Path]:
+    """Choose what rows, and runs behind them that are still to be made, cannot do without."""
+    wanted = {run.training.config for run in found if run.training.labels}
+    for run in reversed(found):  # what needs another comes after it
+        training, lacks = run.training, run.state in (State.MISSING, State.INTERRUPTED)
+        released = training.released is not None and training.released.is_file()
+        if training.needs and training.config in wanted and lacks and not released:
+            wanted.add(training.needs.config)
+    return wanted
 
 
-def _part(entry: _Entry, gpus: int) -> Part:
-    training = entry.training
-    released = {user.training.released for user in entry.users}
-    spared_by = () if training.labels else tuple(sorted(path for path in released if path))
-    return Part(
-        training=training,
-        gpus=gpus,
-        trains=entry.trains,
-        tests=entry.tests,
-        job=entry.status.job if entry.status.active else None,
-        spared_by=() if None in released else spared_by,
-    )
+def _weights(training: Training, coming: set[Path]) -> Path | None:
+    """Choose the weights to start from.
+
+    Args:
+        training: The training.
+        coming: Checkpoints that are there or that a command before will have made.
+
+    Returns:
+        The final checkpoint of the run that it needs, or else the released weights.
+    """
+    if training.needs and training.needs.final in coming:
+        return training.needs.final
+    return training.released if training.released and training.released.is_file() else None
 
 
-def _remarks(entry: _Entry, gpus: int) -> list[str]:
+def _peculiarities(run: Found, gpus: int, weights: Path | None) -> list[str]:
     """Say what is special about a training that is to be started."""
-    training, schedule, remarks = entry.training, entry.training.schedule, []
+    schedule, remarks = run.training.schedule, []
     if gpus != schedule.gpus:
         share = gpus / schedule.gpus
-        remark = (
+        remarks.append(
             f"{gpus} GPU(s) x {schedule.batch_size} images instead of {schedule.gpus} x "
             f"{schedule.batch_size}: the learning rate is scaled by {share:g}"
         )
         if not schedule.by_epoch:
-            remark += f"; its {schedule.length} iterations see {share:g} times as many images"
-        remarks.append(remark)
-    if entry.needs and entry.needs.trains and not entry.needs.wanted:
-        remarks.append(f"starts from {training.released}")
-    if entry.status.state is State.INTERRUPTED:
-        changes = _changes(training)
-        remarks.append("; ".join(["was interrupted, goes on from its newest checkpoint", *changes]))
+            remarks.append(f"its {schedule.length} iterations see {share:g} times as many images")
+    if weights and weights == run.training.released:
+        remarks.append(f"starts from {weights}")
+    if run.state is State.INTERRUPTED:
+        remarks.append("was interrupted, goes on from its newest checkpoint")
     return remarks
 
 
-def _changes(training: Training) -> list[str]:
-    """Say what has changed in a run's config since it was last started."""
-    contents, _ = trained_contents(training.work_dir)
-    now = config_content(training.cfg.to_dict())
-    changes = differences(contents[-1], now) if contents else []
-    return [f"its config has changed since: {'; '.join(changes)}"] if changes else []
+def _train(training: Training, start: Start, gpus: int, weights: Path | None) -> Command:
+    words = [*_words(training.name, start, gpus, training), "--resume", "auto"]
+    if gpus != training.schedule.gpus:
+        words.append("--auto-scale-lr")
+    if weights:
+        path = shown(weights)
+        if any(character in " ,()[]\"'" for character in path):
+            raise UsageError(
+                f"{path!r}: the path of weights that another run starts from must be without "
+                "blanks, commas, brackets and quotes, for --cfg-options; choose another --work-dirs"
+            )
+        words += ["--cfg-options", f"{training.weights_key}={path}"]
+    rows = ", ".join(training.labels) or "pretraining for other runs"
+    return Command(f"{training.name}: {rows}", words, gpus, weights)
+
+
+def _test(training: Training, start: Start, gpus: int, test: Test) -> Command:
+    words = _words(f"{training.name}-{test.name}", start, gpus, training, test)
+    title = f"{training.name}: test {test.name}"
+    return Command(title, [*words, *test.arguments], gpus, training.final)
+
+
+def _words(
+    job: str, start: Start, gpus: int, training: Training, test: Test | None = None
+) -> list[str]:
+    """The words of a command up to the options that are the same in all ways of starting."""
+    kind, files = ("test", [training.final]) if test else ("train", [])
+    named = [shown(file) for file in (training.config, *files)]
+    directory = ["--work-dir", shown(training.work_dir / test.name if test else training.work_dir)]
+    if start.partition is None:
+        return ["bash", shown(start.tools / f"dist_{kind}.sh"), *named, str(gpus), *directory]
+    script = shown(start.tools / f"slurm_{kind}.sh")
+    if test is None:
+        directory = directory[1:]  # which it takes without the option
+    return ["env", f"GPUS={gpus}", "bash", script, start.partition, job, *named, *directory]
+
+
+def render(commands: Sequence[Command]) -> str:
+    """Write commands as lines for a shell, each below what it does."""
+    return "".join(
+        f"# {command.title}, on {command.gpus} GPU(s)\n{shlex.join(command.words)}\n"
+        for command in commands
+    )

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction.building import build_model
+from mmscalablevit.reproduction.building import build_on_meta
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def build_peer(name: str, like: Config) -> nn.Module:
         if name in PLAIN_CLASSIFIERS:
             pyramid = PYRAMIDS[name]
             backbone = {"type": pyramid.type, **pyramid.settings, "out_indices": (3,)}
-            return PlainClassifier(build_model(backbone, "mmdet"), pyramid.widths[3])
+            return PlainClassifier(build_on_meta(backbone, "mmdet"), pyramid.widths[3])
         known = [*CLASSIFIERS, *PLAIN_CLASSIFIERS]
     else:
         if name in PYRAMIDS:
@@ -176,7 +176,7 @@ def build_peer(name: str, like: Config) -> nn.Module:
 def _build_classifier(peer: Classifier) -> nn.Module:
     cfg = Config.fromstring(f'_base_ = "mmpretrain::{peer.config}"\n', ".py")
     cfg.merge_from_dict(dict(peer.changes))
-    return build_model(cfg.model, "mmpretrain")
+    return build_on_meta(cfg.model, "mmpretrain")
 
 
 def _build_dense(peer: Pyramid, like: Config) -> nn.Module:
@@ -192,4 +192,4 @@ def _build_dense(peer: Pyramid, like: Config) -> nn.Module:
         model["decode_head"]["in_channels"] = widths
         auxiliary = model["auxiliary_head"]
         auxiliary["in_channels"] = widths[auxiliary["in_index"]]
-    return build_model(model, scope)
+    return build_on_meta(model, scope)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mmscalablevit.reproduction.counting import TOLERANCE, Count, difference, differs, prints_as
-from mmscalablevit.reproduction.published import EVERYTHING, Row, Table
-from mmscalablevit.reproduction.script import shown
+from mmscalablevit.reproduction.counting import TOLERANCE, Count, difference, prints_as
+from mmscalablevit.reproduction.published import Row, Table
 
 ROUNDING = "r"
 UNKNOWN = "!"
@@ -44,11 +43,6 @@ def markdown(
     return "\n".join(map(line, (escaped[0], rule, *escaped[1:])))
 
 
-def title_of(table: Table) -> str:
-    """Return a table's heading."""
-    return f"## {table.key}: {table.title}\n\n{table.source}"
-
-
 def format_params(parameters: int) -> str:
     """Write a number of parameters in M."""
     return f"{parameters / 1e6:.2f}"
@@ -57,6 +51,14 @@ def format_params(parameters: int) -> str:
 def format_flops(macs: int) -> str:
     """Write multiply-accumulates in G: to two digits or, from 100 G on, to one."""
     return f"{macs / 1e9:.2f}" if macs < 100e9 else f"{macs / 1e9:.1f}"
+
+
+def shown(path: Path) -> str:
+    """Return a path as commands have it: relative to the current directory where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 class _Notes:
@@ -81,44 +83,35 @@ def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
     """
     notes = _Notes()
     header = ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff", "everything", "diff"]
-    header = header[: _width(table)]
+    width = 7 if table.flops == "everything" else 9  # where FLOPs are everything anyway
     cells: list[list[str]] = []
     missing: dict[str, list[str]] = {}
     for row in table.rows:
-        count = counts[row.name]
-        if count:
-            cells.append(_count_line(table, count, notes))
+        if count := counts[row.name]:
+            cells.append(_count_line(table, row, count, notes)[:width])
             continue
-        prints = [_published(row, column) for column in ("params", "flops")]
-        cells.append([row.name, "", prints[0], "", "", prints[1], "", "", ""][: _width(table)])
+        params, flops = (_published(row, column) for column in ("params", "flops"))
+        cells.append([row.name, "", params, "", "", flops, "", "", ""][:width])
         missing.setdefault(row.missing or "", []).append(row.name)
     remarks = notes.lines()
     remarks += [f"- not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
-    title = f"{title_of(table)}. Counted at {_size(table.input_size)}."
-    return "\n\n".join(filter(None, [title, markdown(header, cells), "\n".join(remarks)]))
+    title = f"{_title(table)}. Counted at {_size(table.input_size)}."
+    return _paragraphs(title, markdown(header[:width], cells), "\n".join(remarks))
 
 
-def _count_line(table: Table, count: Count, notes: _Notes) -> list[str]:
-    row, complexity = count.row, count.complexity
-    name = row.name if count.size == table.input_size else f"{row.name} at {_size(count.size)}"
-    printed = row.published.get("flops")
-    line = [
-        name,
+def _count_line(table: Table, row: Row, count: Count, notes: _Notes) -> list[str]:
+    complexity, printed = count.complexity, row.published.get("flops")
+    return [
+        row.name if count.size == table.input_size else f"{row.name} at {_size(count.size)}",
         format_params(complexity.parameters),
         _published(row, "params"),
-        _difference(row, "params", count.figures["params"], notes),
+        _difference(row, "params", count, notes),
         format_flops(count.macs),
         _published(row, "flops"),
-        _difference(row, "flops", count.figures["flops"], notes),
+        _difference(row, "flops", count, notes),
         format_flops(complexity.total_macs),
-        _percent(count.everything, printed) if printed else "",
+        _percent(complexity.total_macs / 1e9, printed) if printed else "",
     ]
-    return line[: _width(table)]
-
-
-def _width(table: Table) -> int:
-    """Number of columns of a table of counts: two fewer where FLOPs are everything anyway."""
-    return 7 if table.flops == EVERYTHING else 9
 
 
 def list_table(table: Table, states: Mapping[Path, str]) -> str:
@@ -129,7 +122,7 @@ def list_table(table: Table, states: Mapping[Path, str]) -> str:
         states: How far the runs of the table's configs are.
     """
     notes = _Notes()
-    header = ["", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in table.columns.values())]
+    header = ["", *(column.heading for column in table.columns.values())]
     figures, here = [], []
     for row in table.rows:
         line = [row.name]
@@ -137,19 +130,21 @@ def list_table(table: Table, states: Mapping[Path, str]) -> str:
             note = row.notes.get(column)
             line.append(_published(row, column) + (f" [{notes.mark(note)}]" if note else ""))
         figures.append(line)
-        for run in row.runs:
-            here.append([row.name, shown(run.config), states.get(run.config, "")])
+        here += [[row.name, shown(run.config), states[run.config]] for run in row.runs]
         if row.peer:
             here.append([row.name, f"peer {row.peer}", "can be counted"])
         if row.missing:
             here.append([row.name, "nothing", row.missing])
-    parts = [
-        title_of(table),
-        markdown(header, figures),
-        "\n".join(notes.lines()),
-        markdown(["", "here", "state"], here, {0, 1, 2}),
-    ]
+    below = markdown(["", "here", "state"], here, {0, 1, 2})
+    return _paragraphs(_title(table), markdown(header, figures), "\n".join(notes.lines()), below)
+
+
+def _paragraphs(*parts: str) -> str:
     return "\n\n".join(filter(None, parts))
+
+
+def _title(table: Table) -> str:
+    return f"## {table.key}: {table.title}\n\n{table.source}"
 
 
 def _published(row: Row, column: str) -> str:
@@ -165,16 +160,16 @@ def _percent(counted: float, printed: float) -> str:
     return f"{per_cent + 0.0:+.1f}"  # no -0.0
 
 
-def _difference(row: Row, column: str, counted: float, notes: _Notes) -> str:
+def _difference(row: Row, column: str, count: Count, notes: _Notes) -> str:
     if column not in row.published:
         return ""
-    printed = row.published[column]
+    counted, printed = count.figures[column], row.published[column]
     text = _percent(counted, printed)
     if column in row.notes:
         return f"{text} [{notes.mark(row.notes[column])}]"
-    if differs(counted, printed):
-        notes.texts["nothing says why the count differs from the print"] = UNKNOWN
-        return f"{text} [{UNKNOWN}]"
-    if abs(difference(counted, printed)) > TOLERANCE and prints_as(counted, printed):
+    if abs(difference(counted, printed)) <= TOLERANCE:
+        return text
+    if prints_as(counted, printed):
         return f"{text} [{ROUNDING}]"
-    return text
+    notes.texts["nothing says why the count differs from the print"] = UNKNOWN
+    return f"{text} [{UNKNOWN}]"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from mmengine.config import Config
+
+from mmscalablevit.cli.provenance import config_content
+
+ROOT = Path(__file__).parents[2]
 
 CONFIG = """
 model = dict(type="Classifier", backbone=dict(type="Net", {init_cfg}))
@@ -19,6 +24,11 @@ auto_scale_lr = dict(base_batch_size={total})
 """
 
 PRETRAINED = 'init_cfg=dict(type="Pretrained", checkpoint="{}", prefix="backbone.")'
+
+
+def load_tool() -> dict[str, Any]:
+    """What tools/reproduce.py defines, to be called in this process."""
+    return runpy.run_path(str(ROOT / "tools/reproduce.py"))
 
 
 def write_config(
@@ -74,14 +84,13 @@ def write_tables(root: Path, released: str = "released.pth") -> Path:
 def write_start(
     work_dir: Path, config: Path, records: list[dict[str, Any]], time: str = "20260101_000000"
 ) -> Path:
-    """Write what a start of a run logs, with its config as MMEngine dumps it."""
+    """Write what a start of a run logs, with what its config trains."""
     start = work_dir / time
     (start / "vis_data").mkdir(parents=True)
     lines = [json.dumps(record) + "\n" for record in records]
     (start / "vis_data" / "scalars.json").write_text("".join(lines))
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict({"work_dir": str(work_dir), "launcher": "pytorch", "resume": True})
-    cfg.dump(start / "vis_data" / "config.py")
+    content = config_content(Config.fromfile(config).to_dict())
+    (start / "config.json").write_text(json.dumps(content))
     return start
 
 
@@ -99,10 +108,10 @@ def train_records(first: int, last: int, step: int = 1, per_epoch: int | None = 
     ]
 
 
-def write_checkpoint(path: Path, cfg: str = "") -> None:
-    """Write a small checkpoint of the kind that MMEngine saves."""
+def write_checkpoint(path: Path) -> None:
+    """Write a small checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"meta": {"cfg": cfg}, "state_dict": {"weight": torch.zeros(3)}}, path)
+    torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
 
 
 def write_metrics(path: Path, checkpoint: str, **metrics: float) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mmscalablevit import files
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction.published import Column, Metric, load_tables, select_tables
+from mmscalablevit.reproduction.published import Column, Metric, Table, load_tables, select_tables
 
 TABLES = """
 tables:
@@ -48,12 +49,11 @@ def file(tmp_path: Path) -> Path:
 def test_reads_all(file: Path) -> None:
     (table,) = load_tables(file).values()
     assert (table.key, table.title, table.source) == ("1", "A title", "A paper, Table 1")
-    assert table.input_size == (800, 1280)
-    assert table.flops == "layers"
+    assert (table.input_size, table.flops) == ((800, 1280), "layers")
     assert table.columns == {"params": Column("Params", "M"), "ap": Column("AP", "")}
     other, lost, ours = table.rows
     assert (other.group, other.peer, other.missing, other.runs) == ("small", "other", None, ())
-    assert other.published == {"params": 29, "ap": 81.3}
+    assert str(other.published) == "{'params': 29, 'ap': 81.3}"  # as it is written
     assert (lost.peer, lost.missing, lost.published) == (None, "nobody has it", {})
     assert ours.notes == {"params": "not printed"}
     first, second = ours.runs
@@ -64,15 +64,6 @@ def test_reads_all(file: Path) -> None:
     (test,) = second.tests
     assert (test.name, test.arguments) == ("tta", ("--eval", "bbox", "--tta"))
     assert test.metrics == {"ap": Metric("AP", 1)}
-
-
-def test_a_table_says_what_its_flops_have_in_them(file: Path) -> None:
-    text = TABLES.replace("    columns:\n", "    flops: everything\n    columns:\n")
-    file.write_text(text)
-    assert load_tables(file)["1"].flops == "everything"
-    file.write_text(text.replace("everything", "all"))
-    with pytest.raises(UsageError, match="1, flops: must be layers or everything"):
-        load_tables(file)
 
 
 def test_paths_of_a_users_file_begin_at_its_folder(file: Path) -> None:
@@ -87,17 +78,19 @@ def test_paths_of_a_users_file_begin_at_its_folder(file: Path) -> None:
         ("    title: A title\n", "", "1: title is missing"),
         ("'1':", "1:", "the key 1 must be a string"),
         ("tables:", "table:", "unknown table; known are tables"),
-        ("[800, 1280]", "[800]", "1, input_size: must be height and width"),
-        ("{params: 29,", "{size: 29,", "Other, published: there is no column size"),
+        ("[800, 1280]", "[800]", "1, input_size: must be a list of 2"),
+        ("[800, 1280]", "[800, 0]", "1, input_size: must be height and width in pixels"),
+        ("    columns:\n", "    flops: all\n    columns:\n", "flops: must be layers or everything"),
+        ("{params: 29,", "{size: 29,", "Other: there is no column size; there are params, ap"),
         ("params: 29,", "params: '29',", "Other, published, params: must be a number, not '29'"),
         ("peer: other", "peers: other", "Other: unknown peers; known are name, published, group"),
         (" peer: other,", "", "1, Other: must have one of runs, peer and missing"),
         ("name: Lost", "name: Other", "1, Other: the table has another row of this name"),
-        ("name: Ours", "title: Ours", "rows 3: unknown title"),
-        ("{params: not printed}", "{note: x}", "Ours, notes: there is no column note"),
-        ("config: configs/b.py", "config: configs/c.py", "runs 2, config: config .*c.py does not"),
+        ("name: Ours", "title: Ours", "rows, 3: unknown title"),
+        ("{params: not printed}", "{note: x}", "Ours: there is no column note"),
+        ("config: configs/b.py", "config: configs/c.py", "runs, 2, config: .*c.py does not exist"),
         ("scale: 100", "scala: 100", "metrics, ap: unknown scala; known are key, scale"),
-        ("{key: AP}", "AP", "tests 1, metrics, ap: must be a mapping, not 'AP'"),
+        ("{key: AP}", "AP", "tests, tta, metrics, ap: must be a mapping, not 'AP'"),
         ("[--eval, bbox, --tta]", "--tta", "arguments: must be a list, not '--tta'"),
         ("rows:", "rows: [", "cannot be read"),
     ],
@@ -109,28 +102,29 @@ def test_complaints_name_the_place(file: Path, old: str, new: str, message: str)
         load_tables(file)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.yml cannot be read"):
-        load_tables(tmp_path / "none.yml")
+def test_tables_are_chosen_by_key_or_by_number() -> None:
+    keys = ("2", "3-retinanet", "3-mask-rcnn", "31", "5a", "5b")
+    tables = {key: Table("", "", (1, 1), {}, (), key=key) for key in keys}
 
+    def chosen(*names: str) -> list[str]:
+        return [table.key for table in select_tables(tables, names)]
 
-def test_tables_are_chosen_by_key_or_by_number(file: Path) -> None:
-    table = load_tables(file)["1"]
-    tables = dict.fromkeys(("2", "3-retinanet", "3-mask-rcnn", "31", "5a", "5b"), table)
-    for i, key in enumerate(tables):
-        tables[key] = type(table)(key, f"{i}", "", (1, 1), {}, ())
-    chosen = {
-        name: [table.key for table in select_tables(tables, [name])]
-        for name in ("2", "3", "5", "5b", "31")
-    }
-    assert chosen == {
-        "2": ["2"],
-        "3": ["3-retinanet", "3-mask-rcnn"],
-        "5": ["5a", "5b"],
-        "5b": ["5b"],
-        "31": ["31"],
-    }
-    assert [table.key for table in select_tables(tables, [])] == list(tables)
-    assert [table.key for table in select_tables(tables, ["5", "2", "5a"])] == ["5a", "5b", "2"]
+    assert chosen("2") == ["2"]
+    assert chosen("3") == ["3-retinanet", "3-mask-rcnn"]
+    assert chosen("5b") == ["5b"] and chosen("31") == ["31"]
+    assert chosen("5", "2", "5a") == ["5a", "5b", "2"]
+    assert chosen() == list(keys)
     with pytest.raises(UsageError, match="no table 9; there are 2, 3-retinanet"):
-        select_tables(tables, ["9"])
+        chosen("9")
+
+
+def test_without_configs_there_is_a_message(tmp_path: Path, monkeypatch) -> None:
+    """As in an installed package without them."""
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path / "mmscalablevit")
+    (tmp_path / "configs").mkdir()  # somebody else's
+    with pytest.raises(UsageError, match="this needs a checkout"):
+        load_tables()
+    inside = tmp_path / "mmscalablevit/.mim/configs"
+    inside.mkdir(parents=True)
+    (inside / "published.yml").write_text("tables: {}")
+    assert load_tables() == {}

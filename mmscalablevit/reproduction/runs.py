@@ -1,0 +1,204 @@
+"""How far trainings are, what has been measured of them, and what they come from."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from mmscalablevit.cli import provenance
+from mmscalablevit.reproduction.logs import (
+    SCALARS,
+    Log,
+    clean,
+    is_whole,
+    newest_checkpoint,
+    read_beside_logs,
+    read_log,
+    read_metrics,
+    starts,
+)
+from mmscalablevit.reproduction.plan import Training
+from mmscalablevit.reproduction.published import Test
+from mmscalablevit.runner.locking import LOCK_NAME, current_holder, last_holder
+from mmscalablevit.runner.resume import own_checkpoints
+
+# A run on another machine, whose locks may not reach this one, counts as running for as long as
+# this after its last sign of life. Logs grow every few minutes; a validation may take longer.
+_SIGN_OF_LIFE = 30 * 60  # seconds
+
+# Run by `launch` where a training was killed between its last checkpoint and the end of the
+# validation that follows it.
+FINAL_VALIDATION = Test("final-validation", (), {})
+
+
+class State(Enum):
+    """How far a training is."""
+
+    MISSING = "missing"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a validation or a test has measured.
+
+    Attributes:
+        values: Figures by their names in the log.
+        final: Whether they are of the final checkpoint.
+        origin: What has measured them, such as ``validation at epoch 20``.
+    """
+
+    values: Mapping[str, float]
+    final: bool
+    origin: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of a training.
+
+    Attributes:
+        training: The training.
+        state: How far it is.
+        holder: The process that trains; empty where none does.
+        log: Its log.
+        resumes_from: Name of its newest checkpoint, if it is interrupted.
+        validation: Its last validation, or the test that makes up for it; None if there is none.
+        tests: The other tests of the final checkpoint by name, those that have been made.
+        lacking: Tests that are still to be made.
+        origins: What its starts were made with, in their order, as ``provenance.json`` tells.
+        changes: What differs between the configs that its starts have trained and the present one.
+        problems: What could not be read or is foreign, one message each.
+    """
+
+    training: Training
+    state: State
+    holder: str
+    log: Log
+    resumes_from: str
+    validation: Measured | None
+    tests: Mapping[str, Measured]
+    lacking: Sequence[Test]
+    origins: Sequence[Mapping[str, Any]]
+    changes: Sequence[str]
+    problems: Sequence[str]
+
+    @property
+    def progress(self) -> str:
+        """How far its log goes, such as ``epoch 37/300``; empty where there is none."""
+        schedule, log = self.training.schedule, self.log
+        at = log.epoch if schedule.by_epoch and log.epoch is not None else log.iteration
+        return f"{schedule.unit} {at}/{schedule.length}" if log.iteration else ""
+
+
+def examine(training: Training) -> Found:
+    """Find out what there is of a training."""
+    work_dir = training.work_dir
+    problems: list[str] = []
+    log = read_log(work_dir, problems)
+    newest = newest_checkpoint(work_dir, problems)
+    state, holder = _state(training, newest)
+    done = state is State.DONE
+    validation = _validation(training, log, done)
+    lost = done and training.validated and not (validation and validation.final)
+    tests = {}
+    for test in [*training.tests, *([FINAL_VALIDATION] if lost else [])]:
+        values = read_metrics(work_dir / test.name / "metrics.json", training.final, problems)
+        if values is not None:
+            tests[test.name] = Measured(values, done, f"test {test.name}")
+    lacking = [test for test in training.tests if not done or test.name not in tests]
+    if lost:
+        made_up = tests.pop(FINAL_VALIDATION.name, None)
+        validation = made_up or validation
+        if made_up is None:
+            lacking.insert(0, FINAL_VALIDATION)
+            problems.append(
+                f"{work_dir}: the last validation is lost; launch again to make up for it"
+            )
+    origins = read_beside_logs(work_dir, provenance.FILE_NAME, problems)
+    known = {path.name for path in starts(work_dir)} | {test.name for test in training.tests}
+    problems += [
+        f"{path}: neither a start of the run nor one of its tests, passed over"
+        for path in list_strangers(work_dir, known | {FINAL_VALIDATION.name})
+        if path.is_dir()
+    ]
+    return Found(
+        training=training,
+        state=state,
+        holder=holder,
+        log=log,
+        resumes_from=newest.name if newest and state is State.INTERRUPTED else "",
+        validation=validation,
+        tests=tests,
+        lacking=lacking,
+        origins=origins,
+        changes=_changes(training, origins, problems),
+        problems=problems,
+    )
+
+
+def _state(training: Training, newest: Path | None) -> tuple[State, str]:
+    """Tell how far a training is, and which process trains."""
+    work_dir = training.work_dir
+    if holder := current_holder(work_dir):
+        return State.RUNNING, str(holder)
+    if is_whole(training.final) and training.final in own_checkpoints(work_dir):
+        return State.DONE, ""
+    if not starts(work_dir) and newest is None:
+        return State.MISSING, ""
+    holder = last_holder(work_dir)
+    if holder and holder.host != socket.gethostname():
+        quiet = time.time() - max(_signs_of_life(work_dir), default=0.0)
+        if quiet < _SIGN_OF_LIFE:
+            return State.RUNNING, f"{holder} gave a sign of life {quiet / 60:.0f} min ago"
+    return State.INTERRUPTED, ""
+
+
+def _signs_of_life(work_dir: Path) -> Iterator[float]:
+    """The times at which a run has last written what it writes again and again."""
+    files = [work_dir / LOCK_NAME, work_dir / "last_checkpoint"]
+    for start in starts(work_dir):
+        files += [start / SCALARS, *start.glob("*.log")]
+    for file in files:
+        with contextlib.suppress(OSError):
+            yield file.stat().st_mtime
+
+
+def _validation(training: Training, log: Log, done: bool) -> Measured | None:
+    """The last validation that the log has."""
+    if not log.validations:
+        return None
+    last, schedule = log.validations[-1], training.schedule
+    values = {key: value for key, value in last.values.items() if key != "step"}
+    final = done and last.step == schedule.length
+    return Measured(values, final, f"validation at {schedule.unit} {last.step}")
+
+
+def _changes(
+    training: Training, origins: Sequence[Mapping[str, Any]], problems: list[str]
+) -> list[str]:
+    """List what differs between what a training's starts have trained and its config."""
+    contents = read_beside_logs(training.work_dir, provenance.CONFIG_FILE_NAME, problems)
+    changes = [provenance.differences(content, training.content) for content in contents]
+    hashes = {clean(origin.get("config_hash")) for origin in origins} - {""}
+    if not contents and hashes - {provenance.config_hash(training.content)}:
+        listed = ", ".join(sorted(hashes))
+        return [f"its hash was {listed}; there is no {provenance.CONFIG_FILE_NAME} to say more"]
+    return list(dict.fromkeys(change for found in changes for change in found))
+
+
+def list_strangers(directory: Path, known: set[str]) -> list[Path]:
+    """List what lies in a directory under other names than the known ones."""
+    try:
+        paths = sorted(directory.iterdir())
+    except OSError:
+        return []
+    return [path for path in paths if path.name not in known and not path.name.startswith(".")]
