@@ -31,7 +31,16 @@ from mmscalablevit.benchmark.workloads import Workload
 from mmscalablevit.environment.facts import installed_versions
 from mmscalablevit.errors import FAILURES, UsageError, first_line
 
-PACKAGES = ("torch", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmsegmentation", "mmscalablevit")
+PACKAGES = (
+    "torch",
+    "mmengine",
+    "mmcv",
+    "mmcv-lite",
+    "mmpretrain",
+    "mmdet",
+    "mmsegmentation",
+    "mmscalablevit",
+)
 
 
 class Work(Protocol):

@@ -1,8 +1,8 @@
 """The compiled operators of mmcv that a detector's inference needs, by torchvision.
 
 Wheels of the compiled mmcv are on no index. ``tools/benchmark_gpu.sh`` lays this file into the
-mmcv-lite that it installs for itself, as ``mmcv/_ext.py``: MMDetection and MMSegmentation then import,
-and any other operator that a model calls says that it is missing.
+mmcv-lite that it installs for itself, as ``mmcv/_ext.py``: MMDetection and MMSegmentation then
+import, and any other operator that a model calls says that it is missing.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ No test depends on how fast anything is.
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from mmscalablevit.benchmark.workloads import Workload, parse_size, parse_worklo
 from mmscalablevit.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools/benchmark.py"
 DEFAULT = Workload(text="", model="")
 CPU = torch.device("cpu")
 DIGITS = "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"
@@ -32,7 +34,7 @@ SEMANTIC_FPN = "configs/segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "tools/benchmark.py", *map(str, arguments)]
+    command = [sys.executable, TOOL, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -65,6 +67,7 @@ def test_options_stand_behind_a_colon() -> None:
         ("swin-t:bfloat61", ["unknown option 'bfloat61'", "did you mean bfloat16"]),
         ("swin-t:batch=0", ["batch=0"]),
         ("swin-t:size=1xx", ["HEIGHTxWIDTH"]),
+        ("swin-t:jpegs=256", ["jpegs is for the training of a classifier"]),
         ("swin-t:naive", ["takes the place of a ScalableViT"]),
         ("naive-s:checkpointed", ["no checkpointing"]),
         ("configs/absent.py", ["config configs/absent.py does not exist"]),
@@ -93,11 +96,16 @@ def test_what_cannot_be_measured_is_named(text: str, words: list[str]) -> None:
         ),
     ],
 )
-def test_wrong_command_lines_end_with_a_message(arguments: list[str], words: str) -> None:
-    done = run(*arguments)
-    assert done.returncode != 0
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_command_lines_end_with_a_message(
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert words in f"{ended.value}{capsys.readouterr().err}"
 
 
 class Sleep:
@@ -288,24 +296,32 @@ def test_one_small_run(tmp_path: Path) -> None:
     assert found["matmul_flops_per_second"]["float32"] > 0
 
 
-@pytest.mark.parametrize(
-    ("code", "arguments", "words"),
-    [
-        ('model = dict(type="BaseDataPreprocessor")', [], "cannot be run: "),
-        ('_base_ = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"', ["--size", "32"],
-         "cannot be run: AssertionError: The input shape"),
-        # with bases, or MMEngine calls nothing while it reads a config that imports
-        ('_base_ = []\nimport os\nimport sys\nif "--multiprocessing-fork" in sys.orig_argv:\n'
-         "    os._exit(3)\nmodel = dict()", [], "its process ended with 3"),
-    ],
-    ids=["no-classifier", "size", "dies"],
-)  # fmt: skip
-def test_a_model_that_fails_is_named(
-    code: str, arguments: list[str], words: str, tmp_path: Path
-) -> None:
-    config = tmp_path / "fails.py"
-    config.write_text(f"{code}\n")
-    done = run(config, "--batch", 1, "--rounds", 1, "--seconds", 0, *arguments)
+FAILING = {
+    "no-classifier.py": ('model = dict(type="BaseDataPreprocessor")', "cannot be run: "),
+    "size.py": (
+        '_base_ = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"',
+        "cannot be run: AssertionError: The input shape",
+    ),
+    # with bases, or MMEngine calls nothing while it reads a config that imports
+    "dies.py": (
+        '_base_ = []\nimport os\nimport sys\nif "--multiprocessing-fork" in sys.orig_argv:\n'
+        "    os._exit(3)\nmodel = dict()",
+        "its process ended with 3",
+    ),
+}
+
+
+def test_a_model_that_fails_is_named_and_ends_the_run_or_is_left_out(tmp_path: Path) -> None:
+    for name, (code, _) in FAILING.items():
+        (tmp_path / name).write_text(f"{code}\n")
+    paths = [str(tmp_path / name) for name in FAILING]
+    least = ["--batch", 1, "--size", 32, "--rounds", 1, "--seconds", 0]
+    done = run(*paths, *least)
     assert done.returncode != 0
-    assert f"error: {config}" in done.stderr and words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"error: {paths[0]}" in done.stderr and "Traceback" not in done.stderr
+    done = run(*paths, f"{DIGITS}:backbone", *least, "--patience", 600)
+    assert done.returncode == 0, done.stderr
+    for path, (_, words) in zip(paths, FAILING.values(), strict=True):
+        (line,) = [line for line in done.stderr.splitlines() if f"left out: {path}" in line]
+        assert words in line
+    assert len(cells(done.stdout)) == 1
