@@ -11,9 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch.utils.hooks import RemovableHandle
 
+from mmscalablevit.checkpoints import find_state_dict
 from mmscalablevit.cli.building import build_model
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
@@ -36,8 +37,9 @@ def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, A
     model: Any = build_model(cfg, pretrained=False).eval()
     meta: Mapping[str, Any] = {}
     if checkpoint is not None:
-        content = load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
+        content = CheckpointLoader.load_checkpoint(checkpoint, "cpu", logger="silent")
         MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+        model.load_state_dict(find_state_dict(content, checkpoint), strict=False)
         meta = content.get("meta", {}).get("dataset_meta") or {}
     return model.to(get_device()), meta
 

@@ -47,7 +47,8 @@ def test_weights_are_the_checkpoints(tmp_path: Path) -> None:
     model, _ = load_model(Config.fromfile(DIGITS), None)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "model.pth")
+    weights = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": weights, "meta": {}}, tmp_path / "model.pth")
     loaded, _ = load_model(Config.fromfile(DIGITS), str(tmp_path / "model.pth"))
     for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
         assert torch.equal(a, b)
