@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmscalablevit.datasets import prepare_digits
 from tests import tiny_data
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+from tests.leaves import LEAVES
 
 CLASSIFICATION = """
 default_scope = "mmpretrain"
@@ -66,9 +64,9 @@ visualizer = dict(vis_backends=[])
 default_hooks = dict(checkpoint=dict(interval=1))
 """
 BASES = {
-    "detection": "detection/digits/retinanet_scalablevit-tiny_fpn_1xb4_digits.py",
-    "instances": "detection/digits/mask-rcnn_scalablevit-tiny_fpn_1xb4_digits.py",
-    "segmentation": "segmentation/digits/scalablevit-tiny_fpn_1xb8_digits-128x128.py",
+    "detection": "retinanet_scalablevit-tiny_fpn_1xb4_digits",
+    "instances": "mask-rcnn_scalablevit-tiny_fpn_1xb4_digits",
+    "segmentation": "scalablevit-tiny_fpn_1xb8_digits-128x128",
 }
 
 
@@ -76,7 +74,7 @@ def write(home: Path) -> None:
     """Write ``classification.py``, ``detection.py``, ``instances.py``, ``segmentation.py``."""
     (home / "classification.py").write_text(CLASSIFICATION)
     for name, base in BASES.items():
-        (home / f"{name}.py").write_text(SHORT.format(base=str(CONFIGS / base)))
+        (home / f"{name}.py").write_text(SHORT.format(base=str(LEAVES[base])))
     folders = ["cat", "dog", "hamster"]
     tiny_data.write_class_folders(home / "data/pets", folders, {"train": 4, "val": 3})
     dense = ("detection", "segmentation")
@@ -97,8 +95,3 @@ def save_checkpoint(config: Path, path: Path, **changes: Any) -> Path:
         model = MODELS.build(cfg.model)
     torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
     return path
-
-
-def edit_json(path: Path) -> Any:
-    """Read a JSON file, to be changed and written back with :func:`write_json`."""
-    return json.loads(path.read_text())

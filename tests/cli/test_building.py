@@ -10,12 +10,12 @@ from torch import nn
 pytest.importorskip("mmseg")
 
 from mmscalablevit.cli.building import build_model
-from tests.tiny_projects import CONFIGS
+from tests.leaves import ROOT
 
 
 def test_a_model_is_initialized_alike_each_time_and_its_config_left_alone() -> None:
     name = "segmentation/digits/scalablevit-tiny_upernet_1xb8_digits-128x128.py"
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = Config.fromfile(ROOT / "configs" / name)
     cfg.model.decode_head.norm_cfg = {"type": "SyncBN"}
     cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": "absent.pth"}
     before = copy.deepcopy(cfg.to_dict())
@@ -33,7 +33,9 @@ def test_a_model_is_initialized_alike_each_time_and_its_config_left_alone() -> N
 
 def test_mmpretrains_preprocessor_stands_beside_the_model() -> None:
     pytest.importorskip("mmpretrain")
-    cfg = Config.fromfile(CONFIGS / "classification/digits/scalablevit-tiny_1xb64_digits.py")
+    cfg = Config.fromfile(
+        ROOT / "configs" / "classification/digits/scalablevit-tiny_1xb64_digits.py"
+    )
     cfg.data_preprocessor.mean = [1.0, 2.0, 3.0]
     model = build_model(cfg)
     assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]

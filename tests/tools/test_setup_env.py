@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.leaves import ROOT
 
-ROOT = Path(__file__).parents[2]
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -31,45 +30,39 @@ def stand_in_python(directory: Path, version: str) -> str:
     return str(program)
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
+def test_wrong_settings_are_refused_before_any_work(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    for variables, message in (
         ({"STACK": "both"}, "STACK=both is unknown; it is upstream or onedl."),
         ({"OPS": "gpu"}, "OPS=gpu is unknown; it is auto, cpu or cuda."),
         ({"PYTHON": "/no/such/python"}, "the interpreter '/no/such/python' does not run"),
         ({"CXX": "no-such-compiler"}, "no working C++17 compiler ('no-such-compiler')"),
-    ],
-)
-def test_wrong_settings_are_refused_before_any_work(tmp_path, variables, message):
+    ):
+        done = setup_env(venv, **variables)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert not venv.exists()
+
+
+def test_python_outside_the_range_of_the_stack(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    done = setup_env(venv, **variables)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert not venv.exists()
-
-
-@pytest.mark.parametrize(
-    ("stack", "version", "accepted"),
-    [
+    for stack, version, accepted in (
         ("upstream", "3.9", False),
         ("upstream", "3.13", False),
         ("onedl", "3.9", False),
         ("onedl", "3.13", True),
         ("onedl", "3.14", False),
-    ],
-)
-def test_python_outside_the_range_of_the_stack(tmp_path, stack, version, accepted):
-    venv = tmp_path / "venv"
-    python = stand_in_python(tmp_path, version)
-    # an accepted version comes as far as the compiler, which is not there
-    done = setup_env(venv, STACK=stack, PYTHON=python, CXX="no-such-compiler")
-    assert done.returncode == 1
-    refused = f"is Python {version}; the {stack} stack needs" in done.stderr
-    assert refused is not accepted
-    assert not venv.exists()
+    ):
+        python = stand_in_python(tmp_path, version)
+        # an accepted version comes as far as the compiler, which is not there
+        done = setup_env(venv, STACK=stack, PYTHON=python, CXX="no-such-compiler")
+        assert done.returncode == 1
+        refused = f"is Python {version}; the {stack} stack needs" in done.stderr
+        assert refused is not accepted
+        assert not venv.exists()
 
 
-def test_a_directory_of_the_user_is_not_touched(tmp_path):
+def test_a_directory_of_the_user_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     done = setup_env(tmp_path)
     assert done.returncode == 1
@@ -77,7 +70,7 @@ def test_a_directory_of_the_user_is_not_touched(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_finished_environment_serves_only_what_it_was_made_for(tmp_path):
+def test_a_finished_environment_serves_only_what_it_was_made_for(tmp_path: Path) -> None:
     (tmp_path / "mmscalablevit.stamp").write_text(
         f"stack=upstream\npython={VERSION}\npath={tmp_path}\ncheckout={ROOT}\n"
     )
