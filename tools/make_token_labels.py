@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -20,13 +19,13 @@ from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
 
 from mmscalablevit import files
-from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
+from mmscalablevit.cli import tool
 from mmscalablevit.errors import UsageError
 from mmscalablevit.labelling.making import Maker, Settings
 from mmscalablevit.labelling.teachers import load_teacher
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="write existing maps anew")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if min(args.topk, args.batch_size, args.img_size or 1) < 1 or args.workers < 0:
         parser.error("--topk, --batch-size and --img-size must be at least 1, --workers at least 0")
     return args
@@ -70,8 +69,8 @@ def make(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: The teacher, the images or the folder of the maps cannot be used.
-        CheckpointError: The teacher's weights cannot be used.
     """
+    MMLogger.get_instance("make_token_labels", log_level="WARNING")
     model, tested = load_teacher(args.config, args.checkpoint, args.cfg_options)
     size = args.img_size or tested
     if size is None:
@@ -102,16 +101,5 @@ def make(args: argparse.Namespace) -> None:
         print(line)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Make label maps; errors that the user can mend end with a message."""
-    args = parse_args(argv)
-    use_safe_loading()
-    MMLogger.get_instance("make_token_labels", log_level="WARNING")
-    try:
-        make(args)
-    except (UsageError, CheckpointError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(tool.run(make, parse_args()))

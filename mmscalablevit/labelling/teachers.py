@@ -5,7 +5,6 @@ Importing this module needs MMPretrain.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +12,7 @@ from mmengine.model import BaseModel
 from mmpretrain.models import TimmClassifier
 from torch import Tensor
 
-from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
+from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.checks import weights
 from mmscalablevit.cli import config
 from mmscalablevit.cli.building import build_model
@@ -40,29 +39,32 @@ def load_teacher(
         UsageError: It cannot be built.
         CheckpointError: The weights are of another model, or cannot be read.
     """
-    if checkpoint != "pretrained":
-        weights.require_checkpoint(checkpoint)
     size: int | None
     if name.startswith(TIMM):
+        if checkpoint != "pretrained":
+            weights.require_checkpoint(checkpoint)
         cfg, size = timm_config(name.removeprefix(TIMM), checkpoint)
+        saved = None  # timm loads its own
     else:
         cfg = config.load_config(name, options)
         size = tested_size(cfg)
+        saved = weights.read_weights(checkpoint)
+        if saved is None:
+            raise UsageError(f"{checkpoint} is not fetched here: copy it to a local file")
     if cfg.get("default_scope") != "mmpretrain":
         raise UsageError(f"{name} is no classifier: its default_scope is not mmpretrain")
     try:
         model = build_model(cfg, pretrained=False)
     except FAILURES as error:
         raise UsageError(f"the teacher {name} cannot be built: {first_line(error)}") from error
-    if not name.startswith(TIMM):
-        saved = find_state_dict(load_file(Path(checkpoint).expanduser()), checkpoint)
-        expected, fitting = weights.fitting_entries(model, saved)
+    if saved is not None:
+        expected, fitting = weights.fitting_entries(model, saved.weights)
         if len(fitting) < len(expected):
             raise CheckpointError(
                 f"checkpoint {checkpoint} fills {len(fitting)} of the {len(expected)} entries of"
                 f" {name}: name the config that it was trained with"
             )
-        model.load_state_dict({name: saved[name] for name in model.state_dict()})
+        model.load_state_dict(saved.weights, strict=False)
     return model.eval(), size
 
 

@@ -18,7 +18,7 @@ from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torchvision.ops import roi_align
+from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
 from mmscalablevit.models.pyramid import InputError
 from mmscalablevit.models.token_mixing import draw_box, swap_images
