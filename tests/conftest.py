@@ -10,17 +10,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a display
 
 import functools
 import random
-from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import utils as config_utils
-from mmengine.utils import ManagerMixin
 
-os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a display
+from tests.in_process import managers_kept
 
 
 @pytest.fixture(autouse=True)
@@ -31,21 +28,11 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def managers() -> list[Any]:
-    """MMEngine's classes that keep their instances by name for the life of the process."""
-    found: list[Any] = [ManagerMixin]
-    for kind in found:
-        found += kind.__subclasses__()
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _managers() -> Iterator[None]:
-    """Put back MMEngine's default scopes, loggers, message hubs and visualizers."""
-    before = {kind: kind._instance_dict.copy() for kind in managers()}
-    yield
-    for kind in managers():
-        kind._instance_dict = before.get(kind, OrderedDict())
+    """Undo what a test does to MMEngine's default scope, and to what else it keeps by name."""
+    with managers_kept():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,206 +9,150 @@ import shutil
 import torch
 
 from mmscalablevit import ScalableViT
-from mmscalablevit.runner import resume
-from tests.bad_input.place import Dangerous, Place, case
+from tests.bad_input.place import Case, Dangerous, Messages, Place
 
 WIDER = {"model__backbone__arch__embed_dims": [8, 16, 24, 64], "model__head__in_channels": 64}
+RESNET = {"conv1.weight": torch.zeros(3)}
+FIRST_OF_RELEASED = "patch_embeds.0.proj.weight"
 
 
-@case("the checkpoint is missing")
-def missing(place: Place) -> str:
+def missing(place: Place) -> Messages:
     place.checkpoint()
     return place.test("god.pth")
 
 
-@case("the checkpoint is empty")
-def empty(place: Place) -> str:
-    (place.home / "empty.pth").write_bytes(b"")
-    return place.test("empty.pth")
-
-
-@case("the checkpoint is truncated")
-def truncated(place: Place) -> str:
+def truncated(place: Place) -> Messages:
     content = place.checkpoint().read_bytes()
-    (place.home / "short.pth").write_bytes(content[: len(content) // 2])
-    return place.test("short.pth")
+    return place.test(place.file("short.pth", content[: len(content) // 2]))
 
 
-@case("the checkpoint is no checkpoint")
-def text(place: Place) -> str:
-    (place.home / "text.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
-    return place.test("text.pth")
-
-
-@case("the checkpoint holds no weights")
-def no_weights(place: Place) -> str:
-    torch.save({"epoch": 3, "losses": [0.1, 0.2]}, place.home / "log.pth")
-    return place.test("log.pth")
-
-
-@case("the checkpoint is a folder")
-def folder(place: Place) -> str:
+def folder(place: Place) -> Messages:
     (place.home / "folder.pth").mkdir()
     return place.test("folder.pth")
 
 
-@case("the checkpoint is of another size of the backbone")
-def other_size(place: Place) -> str:
-    return place.test(place.checkpoint(**WIDER))
+def convert(place: Place, name: str, content: object) -> Messages:
+    return place.run("convert_checkpoint.py", place.saved(name, content), "again.pth")
 
 
-@case("the checkpoint is of another task")
-def other_task(place: Place) -> str:
-    return place.test(place.checkpoint("segmentation.py"))
+def convert_incomplete(place: Place) -> Messages:
+    widths = ScalableViT("small").embed_dims
+    patches = {
+        f"patch_embeds.{i}.proj.weight": torch.zeros(width, 3, 3, 3)
+        for i, width in enumerate(widths)
+    }
+    return convert(place, "half.pth", patches)
 
 
-@case("pictures of a checkpoint of another model")
-def other_pictures(place: Place) -> str:
-    path = place.checkpoint(**WIDER)
-    return place.run("visualize.py", "predictions", "classification.py", path, "--out", "a.png")
-
-
-@case("the checkpoint is of another size of the backbone, in the preflight")
-def other_size_in_preflight(place: Place) -> str:
-    path = place.checkpoint(**WIDER)
-    return place.preflight("classification.py", path)
-
-
-@case("`load_from` is of another backbone")
-def other_backbone(place: Place) -> str:
-    torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(3)}}, "resnet.pth")
-    return place.train_with(load_from="resnet.pth")
-
-
-@case("`load_from` is missing")
-def missing_start(place: Place) -> str:
-    return place.train_with(load_from="absent.pth")
-
-
-def pretrain(place: Place, path: object) -> str:
-    """Train from a backbone's weights."""
-    init_cfg = f"dict(type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
-    text = (place.home / "classification.py").read_text()
-    text = text.replace('type="ScalableViT",', f'type="ScalableViT", init_cfg={init_cfg},')
-    (place.home / "pretrained.py").write_text(text)
-    return place.train("pretrained.py")
-
-
-@case("the pretrained weights are missing")
-def missing_pretrained(place: Place) -> str:
-    return pretrain(place, "checkpoints/scalablevit-s_in1k.pth")
-
-
-@case("the pretrained weights are of another size of the backbone")
-def other_pretrained(place: Place) -> str:
-    return pretrain(place, place.checkpoint(**WIDER))
-
-
-@case("the pretrained weights are a released checkpoint, not converted")
-def not_converted(place: Place) -> str:
-    torch.save({"model": {"patch_embeds.0.proj.weight": torch.zeros(3)}}, "released.pth")
-    return pretrain(place, "released.pth")
-
-
-@case("a released checkpoint with its command line, not converted")
-def not_converted_namespace(place: Place) -> str:
-    torch.save({"model": {}, "args": argparse.Namespace(lr=0.1)}, place.home / "released.pth")
-    return place.test("released.pth")
-
-
-@case("a checkpoint that is converted already is converted")
-def converted_already(place: Place) -> str:
-    torch.save({"state_dict": {"backbone.stages.0.peg.conv.bias": torch.zeros(3)}}, "ours.pth")
-    return place.run("convert_checkpoint.py", "ours.pth", "again.pth")
-
-
-@case("a checkpoint of another model is converted")
-def convert_resnet(place: Place) -> str:
-    torch.save({"conv1.weight": torch.zeros(3)}, "resnet.pth")
-    return place.run("convert_checkpoint.py", "resnet.pth", "again.pth")
-
-
-@case("a released checkpoint that lacks an entry is converted")
-def convert_incomplete(place: Place) -> str:
-    torch.save({f"patch_embeds.{i}.proj.weight": torch.zeros(d, 3, 3, 3) for i, d in
-                enumerate(ScalableViT("small").embed_dims)}, "half.pth")  # fmt: skip
-    return place.run("convert_checkpoint.py", "half.pth", "again.pth")
-
-
-@case("`--resume` from weights alone")
-def resume_weights(place: Place) -> str:
-    return place.train("classification.py", "--resume", place.checkpoint())
-
-
-@case("the newest checkpoint is truncated, `--resume`")
-def resume_past_damage(place: Place) -> str:
+def resume_past_damage(place: Place) -> Messages:
     place.accepted(place.train())
     good = place.home / "work_dirs/classification/epoch_1.pth"
     shutil.copy(good, good.with_name("epoch_2.pth"))
     good.with_name("epoch_2.pth").write_bytes(good.read_bytes()[:5000])
-    notes = []
-    place.patch.setattr(resume, "print_log", lambda message, **_: notes.append(message))
-    place.train("classification.py", "--resume")
-    return "accepted; " + "".join(notes)
+    return place.accepted(place.train("classification.py", "--resume"))
 
 
-@case("a pickle with code in it, in a test")
-def code_in_test(place: Place) -> str:
-    return place.harmless(place.test(place.dangerous()))
-
-
-@case("a pickle with code in it, `--resume PATH`")
-def code_in_resume(place: Place) -> str:
-    return place.harmless(place.train("classification.py", "--resume", place.dangerous()))
-
-
-@case("a pickle with code in it, `--resume`")
-def code_in_resume_auto(place: Place) -> str:
+def resume_danger(place: Place) -> Messages:
     (place.home / "work_dirs/classification").mkdir(parents=True)
     place.dangerous("work_dirs/classification/epoch_1.pth")
-    notes = []
-    place.patch.setattr(resume, "print_log", lambda message, **_: notes.append(message))
-    place.harmless(place.train("classification.py", "--resume"))
-    return "".join(notes)
+    return place.harmless(place.train("classification.py", "--resume"))
 
 
-@case("a pickle with code in it, `load_from`")
-def code_in_load_from(place: Place) -> str:
-    return place.harmless(place.train_with(load_from=place.dangerous()))
+def picture(place: Place, checkpoint: object) -> Messages:
+    arguments = ("predictions", "classification.py", checkpoint, "--out", "a.png")
+    return place.run("visualize.py", *arguments)
 
 
-@case("a pickle with code in it, pretrained weights")
-def code_in_pretrained(place: Place) -> str:
-    return place.harmless(pretrain(place, place.dangerous()))
+def features(place: Place, checkpoint: object) -> Messages:
+    model = f"classification.py:{checkpoint}"
+    return place.run("visualize.py", "features", place.image, model, "--out", "a.png")
 
 
-@case("a pickle with code in it, converted")
-def code_in_conversion(place: Place) -> str:
-    return place.harmless(place.run("convert_checkpoint.py", place.dangerous(), "out.pth"))
-
-
-@case("a pickle with code in it, in pictures")
-def code_in_pictures(place: Place) -> str:
-    arguments = ["predictions", "classification.py", place.dangerous(), "--out", "a.png"]
-    return place.harmless(place.run("visualize.py", *arguments))
-
-
-@case("a pickle with code in it, in feature maps")
-def code_in_features(place: Place) -> str:
-    image = next(place.home.glob("data/pets/train/*/*"))
-    model = f"classification.py:{place.dangerous()}"
-    return place.harmless(place.run("visualize.py", "features", image, model, "--out", "a.png"))
-
-
-@case("a pickle with code in it, as annotations")
-def code_in_annotations(place: Place) -> str:
-    annotations = place.home / "data/pets/evil.pkl"
-    annotations.write_bytes(pickle.dumps([Dangerous(place.home / "executed")]))
-    changes = {"type": "BaseDataset", "ann_file": "evil.pkl"}
-    changes = {f"train_dataloader__dataset__{key}": value for key, value in changes.items()}
+def dangerous_annotations(place: Place) -> Messages:
+    place.file("data/pets/evil.pkl", pickle.dumps([Dangerous(place.home / "executed")]))
+    dataset = "train_dataloader__dataset__"
+    changes = {f"{dataset}type": "BaseDataset", f"{dataset}ann_file": "evil.pkl"}
     return place.harmless(place.train_with(**changes))
 
 
-@case("a pickle with code in it, in the preflight")
-def code_in_preflight(place: Place) -> str:
-    return place.harmless(place.preflight("classification.py", place.dangerous()))
+CASES: dict[str, Case] = {
+    "the checkpoint is missing": missing,
+    "the checkpoint is empty": lambda place: place.test(place.file("empty.pth", b"")),
+    "the checkpoint is truncated": truncated,
+    "the checkpoint is no checkpoint": lambda place: place.test(
+        place.file("text.pth", b"version https://git-lfs.github.com/spec/v1\n")
+    ),
+    "the checkpoint holds no weights": lambda place: place.test(
+        place.saved("log.pth", {"epoch": 3, "losses": [0.1, 0.2]})
+    ),
+    "the checkpoint is a folder": folder,
+    "the checkpoint is of another size of the backbone": lambda place: place.test(
+        place.checkpoint(**WIDER)
+    ),
+    "the checkpoint is of another size of the backbone, in the preflight": lambda place: (
+        place.preflight(checkpoint=place.checkpoint(**WIDER))
+    ),
+    "the checkpoint is of another task": lambda place: place.test(
+        place.checkpoint("segmentation.py")
+    ),
+    "pictures of a checkpoint of another model": lambda place: picture(
+        place, place.checkpoint(**WIDER)
+    ),
+    "`load_from` is missing": lambda place: place.train_with(load_from="absent.pth"),
+    "`load_from` is of another backbone": lambda place: place.train_with(
+        load_from=place.saved(
+            "resnet.pth", {"state_dict": {"backbone.conv1.weight": torch.ones(3)}}
+        )
+    ),
+    "the pretrained weights are missing": lambda place: place.train_from(
+        "checkpoints/scalablevit-s_in1k.pth"
+    ),
+    "the pretrained weights are of another size of the backbone": lambda place: place.train_from(
+        place.checkpoint(**WIDER)
+    ),
+    "the pretrained weights are a released checkpoint, not converted": lambda place: (
+        place.train_from(
+            place.saved("released.pth", {"model": {FIRST_OF_RELEASED: torch.zeros(3)}})
+        )
+    ),
+    "a released checkpoint with its command line, not converted": lambda place: place.test(
+        place.saved("released.pth", {"model": {}, "args": argparse.Namespace(lr=0.1)})
+    ),
+    "a checkpoint that is converted already is converted": lambda place: convert(
+        place, "ours.pth", {"state_dict": {"backbone.stages.0.peg.conv.bias": torch.zeros(3)}}
+    ),
+    "a checkpoint of another model is converted": lambda place: convert(
+        place, "resnet.pth", RESNET
+    ),
+    "a released checkpoint that lacks an entry is converted": convert_incomplete,
+    "`--resume` from weights alone": lambda place: place.train(
+        "classification.py", "--resume", place.checkpoint()
+    ),
+    "the newest checkpoint is truncated, `--resume`": resume_past_damage,
+    "a pickle with code in it, in a test": lambda place: place.harmless(
+        place.test(place.dangerous())
+    ),
+    "a pickle with code in it, `--resume PATH`": lambda place: place.harmless(
+        place.train("classification.py", "--resume", place.dangerous())
+    ),
+    "a pickle with code in it, `--resume`": resume_danger,
+    "a pickle with code in it, `load_from`": lambda place: place.harmless(
+        place.train_with(load_from=place.dangerous())
+    ),
+    "a pickle with code in it, pretrained weights": lambda place: place.harmless(
+        place.train_from(place.dangerous())
+    ),
+    "a pickle with code in it, converted": lambda place: place.harmless(
+        place.run("convert_checkpoint.py", place.dangerous(), "out.pth")
+    ),
+    "a pickle with code in it, in pictures": lambda place: place.harmless(
+        picture(place, place.dangerous())
+    ),
+    "a pickle with code in it, in feature maps": lambda place: place.harmless(
+        features(place, place.dangerous())
+    ),
+    "a pickle with code in it, as annotations": dangerous_annotations,
+    "a pickle with code in it, in the preflight": lambda place: place.harmless(
+        place.preflight(checkpoint=place.dangerous())
+    ),
+}

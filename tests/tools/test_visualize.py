@@ -3,11 +3,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from mmengine.fileio.handlers.registry_utils import file_handlers
-from mmengine.runner import CheckpointLoader
 
 from mmscalablevit.datasets import prepare_digits
-from tests.bad_input.place import Place
+from tests.in_process import run_tool
 from tests.tiny_data import save_image
 from tests.tiny_projects import save_checkpoint
 
@@ -24,11 +22,12 @@ def visualize(tmp_path, monkeypatch):
     """Run the tool in this process, in an empty directory; what it shows."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
-    for name, handler in file_handlers.items():
-        monkeypatch.setitem(file_handlers, name, handler)
-    place = Place(tmp_path, monkeypatch)
-    return lambda *arguments: place.run("visualize.py", *arguments)
+
+    def run(*arguments: object) -> str:
+        ending = run_tool("visualize.py", *arguments)
+        return ending.shown + ending.message
+
+    return run
 
 
 @pytest.mark.slow
