@@ -6,12 +6,14 @@ graph serves all sizes: nothing is asked of a size but whether it is known to di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-Size = tuple[int, int]
+Size = Sequence[int]  # height and width; a slice of a tensor's shape is one
 
 
 def is_known(condition: bool | torch.SymBool) -> bool:
