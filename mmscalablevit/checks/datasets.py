@@ -17,6 +17,7 @@ from mmscalablevit.checks.configs import (
     named_datasets,
     named_evaluators,
 )
+from mmscalablevit.checks.label_maps import head_findings
 from mmscalablevit.errors import Finding
 
 
@@ -38,8 +39,11 @@ def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
         split: ``'train'``, ``'val'`` or ``'test'``.
 
     Yields:
-        What is missing; where nothing is, what the annotation files have.
+        What is missing; where nothing is, what the annotation files have. Of training, heads
+        that cannot learn.
     """
+    if split == "train":
+        yield from head_findings(cfg)
     missing = list(file_findings(cfg, split))
     yield from missing
     if missing:

@@ -12,6 +12,8 @@ import numpy as np
 from mmengine.config import Config
 from PIL import ExifTags, Image
 
+from mmscalablevit.checks.classes import data_classes
+from mmscalablevit.checks.label_maps import decode_heads
 from mmscalablevit.errors import Finding, listed
 from mmscalablevit.models.pyramid import MIN_INPUT_SIZE
 
@@ -45,9 +47,8 @@ def image_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterato
         found = f"not examined: {type(dataset).__name__} is none of MMEngine's data sets"
         yield Finding(f"{split} images", "warn", found, "examine its images yourself")
         return
-    chosen = sorted(random.Random(0).sample(range(len(dataset)), min(count, len(dataset))))
-    transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
-    loaders = [step for step in transforms if type(step).__name__ == "LoadAnnotations"]
+    load = map_loader(cfg, dataset)
+    chosen = choose(dataset, count)
     sample = Sample()
     for index in chosen:
         info = dataset.get_data_info(index)
@@ -59,11 +60,44 @@ def image_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterato
         if size and all(stated) and stated != size:
             text = f"{path} is {size[0]}x{size[1]}, its annotations say {stated[0]}x{stated[1]}"
             sample.problems["size"].append(text)
-        if cfg.get("default_scope") == "mmseg" and loaders and info.get("seg_map_path"):
-            sample.read_map(info, size, loaders[0])
+        if load and info.get("seg_map_path"):
+            sample.read_map(info, size, load)
     yield from sample.describe_images(f"{split} images", len(chosen), len(dataset))
     if sample.maps:
-        yield sample.judge_labels(f"{split} labels", cfg.model)
+        yield sample.judge_labels(f"{split} labels", cfg.model, dataset)
+
+
+def map_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterator[Finding]:
+    """Read a sample of a built data set's label maps alone.
+
+    Args:
+        cfg: The whole config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        dataset: The data set.
+        count: How many to read.
+
+    Yields:
+        What the values are like, unless no label map can be read.
+    """
+    load, sample = map_loader(cfg, dataset), Sample()
+    for index in choose(dataset, count) if load else ():
+        info = dataset.get_data_info(index)
+        if info.get("seg_map_path") and load:
+            sample.read_map(info, None, load)
+    if sample.maps:
+        yield sample.judge_labels(f"{split} labels", cfg.model, dataset)
+
+
+def choose(dataset: Any, count: int) -> list[int]:
+    """Draw so many samples of a data set, always the same ones."""
+    return sorted(random.Random(0).sample(range(len(dataset)), min(count, len(dataset))))
+
+
+def map_loader(cfg: Config, dataset: Any) -> Callable[[dict], dict] | None:
+    """The step of a built data set's pipeline that loads label maps, if it segments."""
+    steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
+    loaders = [step for step in steps if type(step).__name__ == "LoadAnnotations"]
+    return loaders[0] if loaders and cfg.get("default_scope") == "mmseg" else None
 
 
 class Sample:
@@ -164,10 +198,9 @@ class Sample:
         elif not self.problems:
             yield Finding(name, "ok", found)
 
-    def judge_labels(self, name: str, model: Mapping[str, Any]) -> Finding:
+    def judge_labels(self, name: str, model: Mapping[str, Any], dataset: Any) -> Finding:
         """Compare the values in the label maps with the classes of the decode head."""
-        head = model.get("decode_head") or {}
-        head = head[-1] if isinstance(head, (list, tuple)) else head
+        head = next(iter(decode_heads(model).values()), {})
         classes, ignored = head.get("num_classes"), head.get("ignore_index", 255)
         values = sorted(value for value in self.labels if value != ignored)
         if not values:
@@ -183,4 +216,13 @@ class Sample:
             )
             return Finding(name, "fail", found, remedy)
         share = self.labels[ignored] / self.labels.total()
-        return Finding(name, "ok", f"{found}, {classes} classes; {share:.0%} of the pixels ignored")
+        found += f", {classes} classes; {share:.0%} of the pixels ignored"
+        lacking = [number for number in range(classes or 0) if number not in self.labels]
+        if not lacking or (self.maps < len(dataset) and len(values) > 1):  # may be in other maps
+            return Finding(name, "ok", found)
+        names = dict(enumerate(data_classes(dataset.metainfo) or ()))
+        named = [f"{number} ({names[number]})" if number in names else number for number in lacking]
+        remedy = "look at the label maps; fine if they are a part of the data"
+        if share and len(lacking) == 1:
+            remedy = f"if {ignored} stands for {named[0]}, write {lacking[0]} in its place"
+        return Finding(name, "warn", f"{found}; no pixel of {listed(named, 5)}", remedy)

@@ -19,11 +19,16 @@ from mmscalablevit.checks.classes import (
     numbering_findings,
 )
 from mmscalablevit.checks.configs import model_classes
+from mmscalablevit.checks.images import map_findings
+from mmscalablevit.checks.label_maps import partner_findings
 from mmscalablevit.errors import FAILURES, Finding
 
 # What the frameworks and their libraries say of bad data: exceptions of other kinds and other
 # texts keep their tracebacks.
 DATA_ERRORS = (*FAILURES, cv2.error)
+
+# Label maps that are read before a training, by which classes without a pixel are told.
+MAPS = 16
 
 # Patterns of messages, and what to tell instead; several do not name the file.
 _FIND = "`python tools/preflight.py {config} --images N` reads N files of each data set"
@@ -85,6 +90,10 @@ def require_samples(runner: Runner, split: str) -> None:
     for name, loader in loaders.items():
         require(loader_findings(runner.cfg.model, name, loader), f"{name}_dataloader: ")
     require(numbering_findings(loader_classes(loaders)))
+    for dataset in inner_datasets(loaders["train"].dataset) if split == "train" else ():
+        found = map_findings(runner.cfg, split, dataset, MAPS)
+        # What the pipeline makes of labels that do not fit, its batches tell.
+        require((finding for finding in found if finding.status == "warn"), "train_dataloader: ")
 
 
 def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) -> Iterator[Finding]:
@@ -112,6 +121,7 @@ def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) ->
         yield Finding(name, "ok", f"{size} samples, {len(loader)} batches")
     for inner in inner_datasets(dataset):
         yield from class_findings(model.get("module", model), split, inner)
+        yield from partner_findings(split, inner)
 
 
 def label_findings(model: Mapping[str, Any], split: str, dataset: Any) -> Iterator[Finding]:

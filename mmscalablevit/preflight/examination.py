@@ -29,6 +29,7 @@ from mmscalablevit.checks.classes import (
 from mmscalablevit.checks.datasets import config_findings
 from mmscalablevit.checks.images import image_findings
 from mmscalablevit.checks.samples import explain, label_findings, loader_findings
+from mmscalablevit.checks.token_labels import token_label_findings
 from mmscalablevit.cli import amp, config
 from mmscalablevit.cli.building import build_model
 from mmscalablevit.environment import report
@@ -129,6 +130,7 @@ def examine_data(
             for dataset in inner_datasets(loader.dataset):
                 yield from label_findings(cfg.model, split, dataset)
                 yield from image_findings(cfg, split, dataset, options.images)
+                yield from token_label_findings(cfg.model, split, dataset, options.images)
         except FAILURES as error:
             mend = f"{first_line(error)}\nmend what it names in {key}, or in the files"
             message = explain(error, options.config) or mend

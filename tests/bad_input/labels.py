@@ -1,4 +1,4 @@
-"""Classes and annotations that say something else than is meant."""
+"""Classes, annotations and label maps that say something else than is meant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from tests.bad_input.place import Case, Messages, Place
 
-DETECTION = "detection.py"
+DETECTION, SEGMENTATION = "detection.py", "segmentation.py"
 
 
 def other_order(place: Place) -> Messages:
@@ -85,6 +88,25 @@ def numbered_from_0_in_preflight(place: Place) -> Messages:
     return place.preflight(DETECTION)
 
 
+def two_values(place: Place, names: str = '"background", "digit"') -> str:
+    """The segmentor's config with few classes, and label maps of 0 and 255."""
+    text = f'_base_ = "segmentation.py"\nnames = dict(_delete_=True, classes=[{names}])\n'
+    for split in ("train", "val", "test"):
+        text += f"{split}_dataloader = dict(dataset=dict(metainfo=names))\n"
+    head = f"num_classes={len(names.split(','))}, loss_decode=dict(class_weight=None)"
+    text += f"model = dict(decode_head=dict({head}))\n"
+    for path in place.files("digits/segmentation/annotations/*/*.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(np.where(labels > 0, 255, 0).astype(np.uint8)).save(path)
+    return place.file("two.py", text.encode())
+
+
+def map_alone(place: Place) -> Messages:
+    path = place.files("digits/segmentation/images/training/*.png")[0]
+    path.rename(path.with_suffix(".PNG"))
+    return place.preflight(SEGMENTATION)
+
+
 CASES: dict[str, Case] = {
     "`metainfo.classes` is in another order than the annotations' categories": other_order,
     "the validation's annotations list the categories in another order than the training's": (
@@ -117,4 +139,15 @@ CASES: dict[str, Case] = {
     "two annotations have the same id": changed(
         lambda content: content["annotations"][1].update(id=1)
     ),
+    "label maps hold 0 and 255 for two classes": lambda place: place.accepted(
+        place.train(two_values(place))
+    ),
+    "label maps hold 0 and 255 for two classes, in the preflight": lambda place: place.preflight(
+        two_values(place)
+    ),
+    "a single class has a softmax loss": lambda place: place.train(two_values(place, '"digit"')),
+    "the head ignores another label than padded pixels get": lambda place: place.train_file(
+        "void.py", '_base_ = "segmentation.py"\nmodel = dict(decode_head=dict(ignore_index=11))\n'
+    ),
+    "label maps have no image of their name, in the preflight": map_alone,
 }
