@@ -18,12 +18,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 : "${PYTHON:=python3}" "${SLOW:=1}" "${DEVICE:=cuda}" "${TURNS:=--rounds 5 --seconds 0.5}"
 : "${CELLS:=parity inference training growth table6 lvt epoch compiled}"
 : "${SIZE:=224}" "${BATCHES:=64 256}" "${DENSE:=800x1344}" "${SIDES:=512 1024 2048}"
-: "${SHORT:=512x683}" "${JPEGS:=4096}" "${READING:=128}"
+: "${SHORT:=512x683}" "${EPOCH:=scalablevit-s}" "${JPEGS:=4096}" "${READING:=128}"
 : "${FILES:=*}" "${COMPILED_FILES:=*small_anysize* lvt_anysize*}" "${COMPILED=,compiled}"
 M=configs/detection/scalablevit/mask-rcnn_scalablevit-s_fpn_1x_coco.py
 SEGFORMER=configs/segmentation/lvt/lvt_segformer_8xb2-160k_ade20k-512x512.py
 PANOPTIC=configs/detection/lvt/panoptic-fpn_lvt_fpn_1x_coco.py
-CORES=$(nproc)
+CORES=$(env -u OMP_NUM_THREADS nproc)
 
 mkdir -p "$out"
 work=$(mktemp -d)
@@ -98,8 +98,7 @@ mkdir "$work/cells"
     # 45.5 and 20.4 images a second on a V100 (the paper's tables)
     bench lvt 60 $SEGFORMER:size=$SHORT $SEGFORMER:size=$SHORT,bfloat16 \
         $PANOPTIC:size=$DENSE $PANOPTIC:size=$DENSE,bfloat16 --batch 1
-    bench epoch 90 scalablevit-s scalablevit-s:jpegs=$JPEGS \
-        scalablevit-s:jpegs=$JPEGS,workers=$CORES \
+    bench epoch 90 $EPOCH $EPOCH:jpegs=$JPEGS $EPOCH:jpegs=$JPEGS,workers=$CORES \
         --training --dtype bfloat16 --size $SIZE --batch $READING
     bench compiled 120 $M:naive,backbone $M:backbone,compiled \
         --training --dtype bfloat16 --size $DENSE --batch 2

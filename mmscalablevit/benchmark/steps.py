@@ -215,8 +215,9 @@ class EpochWork(ModelWork):
         write_jpegs(Path(self.folder.name, "one class"), DISTINCT_JPEGS)
         settings = cfg.train_dataloader
         settings.batch_size = workload.batch
-        settings.num_workers = workload.workers or settings.num_workers
-        settings.persistent_workers = settings.num_workers > 0
+        settings.num_workers = workload.workers or settings.num_workers or 1
+        settings.persistent_workers = True
+        settings.multiprocessing_context = "fork"  # as in a training; the default here is spawn
         settings.dataset = {
             "type": "RepeatDataset",
             "dataset": {
