@@ -250,7 +250,7 @@ class SavePicturesHook(Hook):
         outputs: Sequence[BaseDataElement] | None = None,
     ) -> None:
         """Draw the images of a batch."""
-        meta = runner.test_dataloader.dataset.metainfo
+        meta = getattr(runner.test_dataloader.dataset, "metainfo", {})
         for sample in outputs or ():
             path = Path(sample.img_path)
             picture = self.out_dir / path.parent.name / f"{path.stem}.png"
