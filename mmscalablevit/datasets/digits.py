@@ -4,7 +4,8 @@ scikit-learn ships 1,797 real 8x8 scans of handwritten digits and two photograph
 splits both into disjoint training and validation halves and draws *scenes*: scans of several
 sizes and colours on crops of the photographs. A scene knows which pixel belongs to which digit,
 from which boxes, instance masks and semantic labels all follow. Nothing here touches the disk;
-`digits_export` writes the data sets.
+`digits_export` writes the data sets. Without scikit-learn, whatever needs it raises
+ModuleNotFoundError.
 """
 
 from __future__ import annotations
@@ -29,36 +30,22 @@ PALETTE = [
     (170, 255, 60),
     (250, 190, 190),
 ]
+# The COCO category of a digit is the digit plus one; so is its label value, background being zero.
 DETECTION_METAINFO = {"classes": CLASSES, "palette": PALETTE}
-"""Ten classes; the COCO category of a digit is the digit plus one."""
-SEGMENTATION_METAINFO = {
-    "classes": ("background", *CLASSES),
-    "palette": [(60, 60, 60), *PALETTE],
-}
-"""Eleven classes; the label value of a digit is the digit plus one, background is zero."""
+SEGMENTATION_METAINFO = {"classes": ("background", *CLASSES), "palette": [(60, 60, 60), *PALETTE]}
 
 SPLITS = ("train", "val")
 NUM_VAL_SCANS = 400
-VAL_COLUMN = 400
-"""First photo column that belongs to the validation scenes; training scenes stay left of it."""
+VAL_COLUMN = 400  # first photo column of the validation scenes; training scenes stay left of it
 
+# Least distance, of at most 255, between the colour of a digit and most of what surrounds it:
+# Euclidean in RGB, each channel weighted by its share of the brightness (ITU-R BT.601), so that
+# dark blue on black does not count as contrast.
 MIN_CONTRAST = 60
-"""Least distance, of at most 255, between the colour of a digit and of what surrounds it.
-
-The distance is Euclidean in RGB with each channel weighted by its share of the brightness
-(`CHANNEL_WEIGHTS`, ITU-R BT.601), so that dark blue on black does not count as contrast. It is
-never larger than the plain Euclidean distance.
-"""
 CHANNEL_WEIGHTS = (0.299, 0.587, 0.114)
-MIN_CONTRAST_SHARE = 0.9
-"""Share of the surrounding pixels that must keep that distance; photographs are never flat."""
-MARGIN = 4
-"""How far, in pixels, the surroundings of a digit reach beyond its box.
-
-Unless digits may overlap, no other digit's box reaches into them.
-"""
-MIN_VISIBLE = 0.5
-"""Share of a digit that must stay visible when others are drawn over it."""
+MIN_CONTRAST_SHARE = 0.9  # of the surrounding pixels; photographs are never flat
+MARGIN = 4  # how far, in pixels, surroundings reach beyond a box, free of other digits' boxes
+MIN_VISIBLE = 0.5  # share of a digit that stays visible when others are drawn over it
 
 _MIN_DIGITS, _MAX_DIGITS = 2, 5  # 3.5 a scene on average
 _MIN_CROP, _MAX_CROP = 64, 160  # side of a background in the photograph, in pixels
@@ -124,9 +111,6 @@ def load_glyphs(seed: int) -> dict[str, Glyphs]:
 
     Args:
         seed: Decides which scans are held out.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn import datasets, model_selection
 
@@ -150,9 +134,6 @@ def load_photos() -> dict[str, dict[str, np.ndarray]]:
     Returns:
         For each split the sides by file name, (H, W, 3) uint8 RGB. The training side is columns
         0 to `VAL_COLUMN` - 1, the validation side the rest.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is missing.
     """
     from sklearn import datasets
 
@@ -212,9 +193,6 @@ def draw_scenes(
         seed: Decides the split of the scans and all that is drawn.
         size: Side of the square scenes in pixels; digits are a quarter to a half of it.
         overlap: Let later digits cover earlier ones, as long as `MIN_VISIBLE` of each stays.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is missing.
     """
     glyphs = load_glyphs(seed)[split]
     photos = load_photos()[split]
