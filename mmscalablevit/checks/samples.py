@@ -112,9 +112,10 @@ def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) ->
     if size == 0:
         yield Finding(name, "fail", _EMPTY, _FILL)
     elif len(loader) == 0:
+        # a loader with a batch sampler has no batch size of its own
+        batch = getattr(loader.batch_sampler, "batch_size", loader.batch_size)
         found = (
-            f"{size} samples do not fill a batch of {loader.batch_size}; lower batch_size or turn"
-            " drop_last off"
+            f"{size} samples do not fill a batch of {batch}; lower batch_size or turn drop_last off"
         )
         yield Finding(name, "fail", found, f"--cfg-options {split}_dataloader.batch_size={size}")
     else:
