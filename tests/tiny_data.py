@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 # (height, width): landscape and portrait, divided by no stride.
@@ -51,6 +52,17 @@ def write_imagenet(root: Path) -> None:
     """Write ImageNet's layout: `root`/{train,val}/ with 1000 class folders."""
     folders = [f"n{number:08d}" for number in range(1000)]
     write_class_folders(root, folders, {"train": 4, "val": 2})
+
+
+def write_label_maps(image_root: Path, label_root: Path) -> None:
+    """Write a label map of 4 x 4 cells and two classes for each image below a folder."""
+    images = sorted(path for path in image_root.rglob("*") if path.is_file())
+    for number, image in enumerate(images):
+        path = label_root / image.relative_to(image_root).with_suffix(".pt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        maps = torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(number))
+        maps[1] = (number + torch.arange(2))[:, None, None] % 10
+        torch.save(maps.half(), path)
 
 
 def write_coco(root: Path, classes: tuple[str, ...]) -> None:

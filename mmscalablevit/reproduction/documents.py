@@ -278,9 +278,10 @@ def _counted(entry: Entry) -> dict[str, str]:
 
 
 def _schedule(entry: Entry) -> str:
-    """A schedule as papers on detection name it: in multiples of 12 epochs."""
+    """A schedule in words; of detectors in multiples of 12 epochs, as papers on them have it."""
     schedule = entry.schedule
-    if schedule.by_epoch and schedule.length % 12 == 0:
+    detection = entry.cfg.get("default_scope") == "mmdet"
+    if detection and schedule.by_epoch and schedule.length % 12 == 0:
         return f"{schedule.length // 12}x"
     return f"{schedule.length} {schedule.unit}s"
 

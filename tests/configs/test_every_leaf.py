@@ -85,6 +85,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "scalablevit-tiny_upernet.*digits": Recipe(None, 2e-3, 0.05, None, is_flat),
     "_digits": Recipe(None, 1e-3, 0.05, None, is_flat),
+    "_cifar10": Recipe(None, 1e-3, 0.05, None, is_flat),
     "lvt-ca.*_in1k": Recipe(310, 1.6e-3, 0.05, 1024, is_flat),
     "_in1k-384px": Recipe(30, 5e-6, 1e-8, 512, is_flat),
     "_in1k": Recipe(300, 1e-3, 0.05, 1024, is_flat),
@@ -129,7 +130,7 @@ def check_schedule(name: str, recipe: Recipe) -> None:
 def check_start(name: str) -> None:
     """The weights that a training starts from are the classifier's of the same model."""
     cfg, model = load(name), re.search("(scalablevit|stvit|lvt)[^_]*", name)[0]
-    if "digits" in name or "8xb128_in1k" in name:
+    if "digits" in name or "cifar10" in name or "8xb128_in1k" in name:
         assert not cfg.get("load_from") and "Pretrained" not in str(cfg.model)
         return
     size = {"small": "s", "base": "b", "large": "l"}
@@ -151,7 +152,7 @@ def check_shapes(name: str) -> None:
     model = build(name)
     image = torch.empty(2, 3, 64, 64, device="meta")
     if "classification" in LEAVES[name].parts:
-        assert model(image, mode="tensor").shape == (2, 10 if "digits" in name else 1000)
+        assert model(image, mode="tensor").shape == (2, 1000 if "in1k" in name else 10)
         return
     maps = model.extract_feat(image)
     number = len(model.backbone.out_indices)

@@ -25,7 +25,7 @@ RELEASED = {
     f"{model}-{arch[0]}_in1k.pth": f"{model}_{arch}"
     for model in ("scalablevit", "stvit")
     for arch in ("small", "base", "large")
-} | {"lvt_in1k.pth": "lvt"}
+} | {"lvt_in1k.pth": "lvt_cls"}
 
 # The shortest side that a config names is brought to between this and twice as much.
 SIDE = 64
@@ -48,6 +48,7 @@ def load_reduced(path: Path, work_dir: Path) -> Config:
     cfg.visualizer.name = cfg.experiment_name
     cfg.randomness = {"seed": 0}
     reduce_sizes(cfg)
+    reduce_positions(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         reduce_loader(cfg[name])
     reduce_schedule(cfg)
@@ -75,6 +76,15 @@ def reduce_sizes(cfg: Config) -> None:
         if (id(step), key) not in seen:  # loaders can share a pipeline
             seen.add((id(step), key))
             step[key] = _divide(step[key], factor)
+
+
+def reduce_positions(cfg: Config) -> None:
+    """Bring images with a label for each position to 3 x 3 of them: mixed tokens need that."""
+    if (cfg.get("data_preprocessor") or {}).get("type") == "TokenLabelDataPreprocessor":
+        cfg.data_preprocessor.label_size = 3
+        for step in cfg.train_dataloader.dataset.pipeline:
+            if step.type == "TokenLabelRandomResizedCrop":
+                step.scale = 3 * 32
 
 
 def _sides(size: Any) -> list[int]:
