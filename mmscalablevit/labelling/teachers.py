@@ -47,7 +47,7 @@ def load_teacher(
         saved = None  # timm loads its own
     else:
         cfg = config.load_config(name, options)
-        size = tested_size(cfg)
+        size = size_at_test(cfg)
         saved = weights.read_weights(checkpoint)
         if saved is None:
             raise UsageError(f"{checkpoint} is not fetched here: copy it to a local file")
@@ -100,13 +100,14 @@ def timm_config(name: str, checkpoint: str) -> tuple[Config, int]:
     return Config({"default_scope": "mmpretrain", "model": model}), size
 
 
-def tested_size(cfg: Config) -> int | None:
+def size_at_test(cfg: Config) -> int | None:
     """Side of the images that a config tests with; None if its pipeline does not say."""
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     for step in reversed(dataset.get("pipeline") or []):
         size = step.get("crop_size", step.get("scale"))
-        if isinstance(size, int):
-            return size
+        sides = {size} if isinstance(size, int) else {*(size or ())}
+        if len(sides) == 1:
+            return sides.pop()
     return None
 
 

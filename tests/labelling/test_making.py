@@ -16,7 +16,12 @@ from mmscalablevit.datasets.token_labels import read_label_map
 from mmscalablevit.errors import UsageError
 from mmscalablevit.labelling import making
 from mmscalablevit.labelling.making import Maker, Settings, list_images, to_label_maps
-from mmscalablevit.labelling.teachers import deviation, load_teacher, score_positions
+from mmscalablevit.labelling.teachers import (
+    deviation,
+    load_teacher,
+    score_positions,
+    size_at_test,
+)
 from tests.golden import DATA
 from tests.tiny_data import write_class_folders
 
@@ -162,6 +167,18 @@ def test_goes_on_where_it_was_stopped(teacher, images, tmp_path):
     assert not third.pending
     anew = Maker(teacher, images, tmp_path / "maps", Settings(64, overwrite=True))
     assert len(anew.pending) == 10
+
+
+def test_the_size_of_the_teacher_is_that_of_its_test():
+    def size(*steps):
+        dataset = {"pipeline": [dict(step) for step in steps]}
+        return size_at_test(Config({"test_dataloader": {"dataset": dataset}}))
+
+    resize, crop = {"type": "ResizeEdge", "scale": 256}, {"type": "CenterCrop", "crop_size": 224}
+    assert size({"type": "LoadImageFromFile"}, resize, crop, {"type": "PackInputs"}) == 224
+    assert size({"type": "Resize", "scale": (96, 96)}) == 96
+    assert size({"type": "Resize", "scale": (96, 64)}) is None
+    assert size({"type": "PackInputs"}) is size_at_test(Config()) is None
 
 
 def test_classes_are_known_where_each_has_a_folder(images):
