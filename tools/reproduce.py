@@ -24,6 +24,7 @@ import torch
 from mmengine.utils import ProgressBar
 
 from mmscalablevit import files
+from mmscalablevit.cli import tool
 from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import collecting, documents, launching, plan, report, tables
 from mmscalablevit.reproduction.counting import Counter, tables_of_configs
@@ -241,14 +242,11 @@ def write_docs(args: argparse.Namespace) -> None:
         write(path, text)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run a subcommand; errors that the user can mend end with a message, not a traceback."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; return the exit code."""
     args = parse_args(argv)
-    try:
-        args.run(args)
-    except UsageError as error:
-        sys.exit(f"error: {error}")
+    return tool.run(args.run, args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from mmengine.config import Config
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.files import find_configs
@@ -82,6 +83,7 @@ class Entry:
         table: The row's table.
         row: The row.
         run: The run.
+        cfg: The run's config.
         schedule: Its length and GPUs.
         count: What its model counts.
         same_model: Whether this is the model that the row gives the parameters and FLOPs of.
@@ -90,6 +92,7 @@ class Entry:
     table: Table
     row: Row
     run: Run
+    cfg: Config
     schedule: Schedule
     count: Count
     same_model: bool
@@ -306,6 +309,6 @@ def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entr
                 size = table.input_size if same else counter.default_size(run.config)
                 count = counter.count_config(run.config, size, table.flops)
                 schedule = read_schedule(run.config, cfg)
-                entries.append(Entry(table, row, run, schedule, count, same))
+                entries.append(Entry(table, row, run, cfg, schedule, count, same))
                 progress()
     return entries

@@ -40,14 +40,13 @@ CLASSIFIER = {
         "final": "../epoch_4.pth",
         "within": "../epoch_2_iter_13.pth",
         "last": "../last_checkpoint",
-        "earlier": "../.earlier_checkpoints.json",
         "lock": "../.lock",
     }.items()
 }
 CLASSIFIER = {name: os.path.normpath(path) for name, path in CLASSIFIER.items()}
 METRICS = "runs/seg/tta/metrics.json"
 OBJECTS = [CLASSIFIER[name] for name in ("config", "provenance")]
-JSON_FILES = {*OBJECTS, CLASSIFIER["earlier"], CLASSIFIER["lock"], METRICS}
+JSON_FILES = {*OBJECTS, CLASSIFIER["lock"], METRICS}
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just(10**400)
@@ -76,7 +75,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     texts = {
         "provenance": json.dumps({**provenance, "command": "train", "device": "H200"}),
         "last": str(start.parent / "epoch_4.pth"),
-        "earlier": json.dumps({"epoch_3.pth": 5}),
         "lock": json.dumps({"host": "elsewhere", "pid": 7, "slurm_job": "9"}),
     }
     for name, text in texts.items():
@@ -206,7 +204,7 @@ def test_damage_to_one_run_is_named_and_touches_no_other(
     assert "top1" not in found or found["top1"] in [float(value) for value in logged]
     if classifier.state is State.DONE:
         assert zipfile.is_zipfile(CLASSIFIER["final"])
-    if not names & {"scalars", "final", "earlier", "lock"}:
+    if not names & {"scalars", "final", "last", "lock"}:
         assert found["top1"] == 79.5
     problems = "\n".join(classifier.problems)
     for path in damaged_files():

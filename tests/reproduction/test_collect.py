@@ -12,7 +12,7 @@ import pytest
 from mmscalablevit.reproduction import collecting
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.report import to_csv, to_markdown
-from mmscalablevit.runner.resume import newer_checkpoints, set_aside
+from mmscalablevit.runner.resume import note_last
 from tests.reproduction.making import (
     load_tool,
     train_records,
@@ -128,7 +128,7 @@ def test_an_unfinished_run_shows_how_far_it_is(root):
 
 def test_the_checkpoint_of_an_earlier_run_does_not_finish_a_new_one(root):
     write_classifier()
-    set_aside("runs/cls", newer_checkpoints("runs/cls", None))
+    note_last("runs/cls", "epoch_0_iter_1.pth")
     write_checkpoint(Path("runs/cls/epoch_2_iter_13.pth"))
     line = figures()["Classifier", "top1"]
     assert (line["state"], line["final"]) == ("interrupted", "False")
