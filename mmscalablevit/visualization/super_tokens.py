@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.stvit import NEIGHBORS, STViT, SuperTokenAttention
-from mmscalablevit.models.windows import join_windows, split_windows
+from mmscalablevit.models.windows import join_windows
 from mmscalablevit.visualization import figures
 from mmscalablevit.visualization.models import compute_maps
 
@@ -33,7 +33,7 @@ def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
         (B, H, W); super tokens are numbered row by row. A share outside the map, which no super
         token receives, does not count.
     """
-    weights = attention.associate(split_windows(x, attention.cell_size))
+    weights = attention.associate(attention.split_cells(x))
     batch, rows, columns = weights.shape[:3]
     grid = torch.arange(rows * columns, device=x.device).reshape(rows, columns)
     padded = nn.functional.pad(grid, (1, 1, 1, 1), value=-1)
@@ -42,7 +42,7 @@ def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
     )[None, :, :, None].expand(batch, -1, -1, weights.shape[3], -1)
     chosen = weights.masked_fill(numbers < 0, -1.0).argmax(dim=-1, keepdim=True)
     assigned = numbers.gather(-1, chosen)
-    return join_windows(assigned, attention.cell_size, x.shape[1:3])[..., 0]
+    return join_windows(assigned.flatten(0, 2), attention.cell_size, x.shape[1:3])[..., 0]
 
 
 def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
