@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmscalablevit import ScalableViT
+from mmscalablevit.checkpoints.reading import load_file
 from mmscalablevit.errors import Finding
 from mmscalablevit.preflight import examination as preflight
 from mmscalablevit.preflight import training as preflight_training
@@ -165,7 +166,7 @@ def test_a_checkpoint_is_as_large_as_was_said(home: Path, tmp_path: Path) -> Non
     cfg = Config.fromfile("detection.py")
     cfg.work_dir = str(tmp_path)
     model = Runner.from_cfg(cfg).train()
-    saved = torch.load(tmp_path / "iter_1.pth", weights_only=True)
+    saved = load_file(tmp_path / "iter_1.pth")
     assert saved["optimizer"]["state"]
     moments = sum(2 * 4 * p.numel() for p in model.parameters() if p.requires_grad)
     stated = preflight_training.checkpoint_bytes(cfg, model, moments)
