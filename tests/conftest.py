@@ -17,7 +17,7 @@ import pytest
 import torch
 from mmengine.config import utils as config_utils
 
-from tests.in_process import managers_kept
+from tests.in_process import loading_kept, managers_kept
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _managers() -> Iterator[None]:
-    """Undo what a test does to MMEngine's default scope, and to what else it keeps by name."""
-    with managers_kept():
+def _process() -> Iterator[None]:
+    """Undo what a test does to how checkpoints are read, and to what MMEngine keeps by name."""
+    with managers_kept(), loading_kept():
         yield
 
 

@@ -56,23 +56,31 @@ def run_tool(tool: str, *arguments: object) -> Ending:
 def process_kept() -> Iterator[None]:
     """Put back what the tools set up for the process that they usually have for themselves."""
     on_termination = signal.getsignal(signal.SIGTERM)
-    allowed = torch.serialization.get_safe_globals()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    with (
-        mock.patch.dict(os.environ),
-        mock.patch.dict(file_handlers),
-        mock.patch.object(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes)),
-        managers_kept(),
-    ):
+    with loading_kept(), managers_kept():
         for kind in managers():
             kind._instance_dict = OrderedDict()
         try:
             yield
         finally:
             signal.signal(signal.SIGTERM, on_termination)
+            torch.use_deterministic_algorithms(deterministic)
+
+
+@contextlib.contextmanager
+def loading_kept() -> Iterator[None]:
+    """Put back how the process reads checkpoints and other pickles, and its environment."""
+    allowed = torch.serialization.get_safe_globals()
+    with (
+        mock.patch.dict(os.environ),
+        mock.patch.dict(file_handlers),
+        mock.patch.object(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes)),
+    ):
+        try:
+            yield
+        finally:
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals(allowed)
-            torch.use_deterministic_algorithms(deterministic)
 
 
 def managers() -> list[Any]:

@@ -10,7 +10,6 @@ import mmengine
 import numpy as np
 import pytest
 import torch
-from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
@@ -54,19 +53,6 @@ class Line(BaseModel):
     def forward(self, x, y, mode="loss"):
         prediction = self.norm(self.layer(torch.stack(list(x))))
         return {"loss": (prediction - torch.stack(list(y))).square().mean()}
-
-
-@pytest.fixture
-def restored_loader(monkeypatch):
-    """Put back what use_safe_loading changes for the whole process."""
-    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-    for name, handler in file_handlers.items():
-        monkeypatch.setitem(file_handlers, name, handler)
-    allowed = torch.serialization.get_safe_globals()
-    yield
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(allowed)
 
 
 def make_runner(work_dir, **settings) -> Runner:
@@ -250,7 +236,7 @@ def test_namespace_only_where_it_is_allowed(tmp_path):
     load_file(tmp_path / "h.pth")
 
 
-def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path, restored_loader):
+def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path):
     marker = tmp_path / "marker"
     torch.save({"state_dict": {}, "x": Dangerous(os.mkdir, str(marker))}, tmp_path / "x.pth")
     use_safe_loading()
@@ -264,7 +250,6 @@ def test_safe_loading_reaches_every_loader_of_mmengine(tmp_path, restored_loader
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-@pytest.mark.usefixtures("restored_loader")
 def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, protocol):
     use_safe_loading()
     content = {
@@ -287,7 +272,7 @@ def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, protocol):
     assert not marker.exists()
 
 
-def test_a_run_resumes_through_safe_loading(tmp_path, trained, restored_loader):
+def test_a_run_resumes_through_safe_loading(tmp_path, trained):
     use_safe_loading()
     runner = make_runner(tmp_path, resume=True, load_from=str(trained / "epoch_1.pth"))
     runner.train()

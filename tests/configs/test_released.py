@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from mmscalablevit.checkpoints.conversion import convert
+from mmscalablevit.hooks.matching import MatchingCheckpointHook
 from mmscalablevit.models.complexity import count_complexity
 from tests import golden
 from tests.leaves import LEAVES, build, load
@@ -90,8 +91,8 @@ def test_a_run_with_the_converted_classifier_gives_the_released_logits(tmp_path)
     cfg = Config.fromfile(LEAVES["lvt-ca_8xb128_in1k-token-label"])
     cfg.work_dir, cfg.load_from = str(tmp_path), str(tmp_path / "lvt.pth")
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.custom_hooks = [{"type": "MatchingCheckpointHook"}]
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(MatchingCheckpointHook())
     runner.load_or_resume()
     with torch.no_grad():
         logits = runner.model.eval()(golden.golden_image(data), mode="tensor")

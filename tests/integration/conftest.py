@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmscalablevit.checkpoints import use_safe_loading
 from mmscalablevit.datasets import prepare_digits
 from tests import tiny_data
 from tests.leaves import load
@@ -44,8 +45,8 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def at_home(tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory with the data sets, made the current one.
 
-    Checkpoints are read as with a torch that forbids code in them.
+    Checkpoints are read as the tools read them.
     """
     monkeypatch.chdir(tiny_home)
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    use_safe_loading()
     return tiny_home

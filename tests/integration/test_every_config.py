@@ -14,6 +14,7 @@ from torch import nn
 
 from mmscalablevit.checkpoints import load_file
 from mmscalablevit.evaluation.selection import EVALUATORS, list_evaluators, type_name
+from mmscalablevit.hooks.matching import MatchingCheckpointHook
 from tests.integration import running
 from tests.leaves import LEAVES, ROOT
 from tests.leaves import load as load_leaf
@@ -107,8 +108,8 @@ def test_config(path: Path, at_home: Path, tmp_path: Path) -> None:
 
     cfg = load(path, tmp_path)
     cfg.load_from = checkpoint
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "MatchingCheckpointHook"}]
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(MatchingCheckpointHook())
     assert runner.test() == watch.metrics
     assert_same_weights(runner.model, saved)
     shutil.rmtree(tmp_path)  # up to 2 GB

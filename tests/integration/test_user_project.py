@@ -157,7 +157,6 @@ def test_user_project(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pytest.importorskip(base.partition("::")[0])
     write_project(tmp_path, base)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     cfg = Config.fromfile("own.py")
     cfg.work_dir = "runs"
     Runner.from_cfg(cfg).train()
