@@ -25,6 +25,7 @@ import torch
 from mmscalablevit import files
 from mmscalablevit.benchmark import measuring, report
 from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, own_config, parse_workload
+from mmscalablevit.cli import tool
 from mmscalablevit.cli.config import parse_size
 from mmscalablevit.errors import UsageError
 
@@ -188,14 +189,5 @@ def run(args: argparse.Namespace) -> None:
         say(f"written to {args.out}")
 
 
-def main() -> None:
-    """Measure; errors that the user can mend end with a message instead of a traceback."""
-    args = parse_args()
-    try:
-        run(args)
-    except UsageError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(tool.run(run, parse_args()))

@@ -16,7 +16,7 @@ from collections import Counter
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmscalablevit.checkpoints import use_safe_loading
+from mmscalablevit.cli import tool
 from mmscalablevit.preflight import examination as preflight
 
 
@@ -39,10 +39,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def examine(args: argparse.Namespace) -> int:
     """Print the table; return the exit code."""
-    args = parse_args()
-    use_safe_loading()
     MMLogger.get_instance("preflight", log_level="ERROR")
     options = preflight.Options(
         args.config, args.checkpoint, args.gpus, args.images, args.work_dir, args.cfg_options or {}
@@ -60,4 +58,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(examine, parse_args()))

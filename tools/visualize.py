@@ -24,9 +24,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmscalablevit import files
-from mmscalablevit.checkpoints import CheckpointError, use_safe_loading
 from mmscalablevit.checks import datasets, weights
-from mmscalablevit.cli import config
+from mmscalablevit.cli import config, tool
 from mmscalablevit.errors import UsageError
 from mmscalablevit.visualization import features, figures, predictions, super_tokens
 from mmscalablevit.visualization.models import load_model
@@ -147,17 +146,16 @@ def draw_tokens(args: argparse.Namespace) -> str:
     return f"super tokens of {len(found)} blocks"
 
 
-def main() -> None:
-    """Draw; errors that the user can mend end with a message instead of a traceback."""
-    args = parse_args()
-    use_safe_loading()
-    try:
-        if args.out.suffix != ".png":
-            raise UsageError(f"--out {args.out}: the picture is a PNG, name it so")
-        print(f"{args.out}: {args.run(args)}")
-    except (UsageError, CheckpointError) as error:
-        sys.exit(f"error: {error}")
+def draw(args: argparse.Namespace) -> None:
+    """Draw, and say what is on the picture.
+
+    Raises:
+        UsageError: It has another suffix, or see the commands.
+    """
+    if args.out.suffix != ".png":
+        raise UsageError(f"--out {args.out}: the picture is a PNG, name it so")
+    print(f"{args.out}: {args.run(args)}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(tool.run(draw, parse_args()))

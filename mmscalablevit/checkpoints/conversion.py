@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmscalablevit.checkpoints.filling import LISTED, compare
-from mmscalablevit.checkpoints.released import FAMILIES, Family, StateDict
+from mmscalablevit.checkpoints.released import FAMILIES, Family, Rename, StateDict
 from mmscalablevit.errors import listed_below
 
 # Entries of a checkpoint file that hold a state dict; the second of each pair holds the moving
@@ -85,16 +85,14 @@ def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mappi
     return state_dict
 
 
-def rename_keys(family: Family, released: Mapping[str, Tensor]) -> StateDict:
-    """Bring released entries into our names and shapes; names that are unknown stay as they are."""
-    renamed: StateDict = {}
-    for key, value in family.adapt(released).items():
-        for pattern, ours in family.renames:
-            if re.match(pattern, key):
-                key = re.sub(pattern, ours, key, count=1)
-                break
-        renamed[key] = value
-    return renamed
+def rename(name: str, renames: Sequence[Rename]) -> str:
+    """Bring a released name into ours; one that is unknown stays as it is."""
+    for theirs, ours in renames:
+        if found := re.match(re.escape(theirs).replace(r"\#", r"(\d+)"), name):
+            for number in found.groups():
+                ours = ours.replace("#", number, 1)
+            return ours + name[found.end() :]
+    return name
 
 
 def expected_entries(family: Family, arch: str, num_classes: int) -> StateDict:
@@ -165,22 +163,18 @@ def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
         )
     family, arch = recognize(released)
     try:
-        renamed = rename_keys(family, released)
+        adapted = family.adapt(released)
     except RuntimeError as error:  # entries that are to be joined
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"not a released {family.name}: its entries do not fit: {reason}"
         ) from error
+    renamed = {rename(name, family.renames): value for name, value in adapted.items()}
     head = renamed.get(family.classes_entry)
     num_classes = 1000 if head is None or not head.ndim else head.shape[0]
     expected = expected_entries(family, arch, num_classes)
-    converted = Converted(
-        family.name,
-        arch,
-        num_classes if family.classes_entry else None,
-        renamed,
-        family.form,
-    )
+    classes = num_classes if family.classes_entry else None
+    converted = Converted(family.name, arch, classes, renamed, family.form)
     missing, reshaped, unknown = compare(expected, renamed)
     differences = [f"missing: {name}" for name in missing]
     differences += [f"unknown: {name}" for name in unknown]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 StateDict = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
-Rename = tuple[str, str]  # regular expression at the beginning of a name, and what replaces it
+Rename = tuple[str, str]  # beginning of a name, and what replaces it; # are numbers, taken over
 
 # Width of the hidden layer in the released classification heads.
 SCALABLEVIT_HEAD_DIMS = 4096
@@ -110,28 +110,19 @@ SCALABLEVIT = Family(
     width_entry="patch_embeds.{stage}.proj.weight",
     adapt=_join_keys_and_values,
     renames=[
-        (r"patch_embeds\.(\d+)\.proj\.", r"backbone.stages.\1.patch_embed.projection."),
-        (r"patch_embeds\.(\d+)\.norm\.", r"backbone.stages.\1.patch_embed.norm."),
-        (r"pos_block\.(\d+)\.proj\.0\.", r"backbone.stages.\1.peg.conv."),
-        (r"stages\.(\d+)\.(\d+)\.attn\.lim_func\.", r"backbone.stages.\1.blocks.\2.attn.lim."),
-        (
-            r"stages\.(\d+)\.(\d+)\.attn\.reduction\.0\.",
-            r"backbone.stages.\1.blocks.\2.attn.reduction.depthwise.",
-        ),
-        (
-            r"stages\.(\d+)\.(\d+)\.attn\.reduction\.1\.",
-            r"backbone.stages.\1.blocks.\2.attn.reduction.pointwise.",
-        ),
-        (
-            r"stages\.(\d+)\.(\d+)\.attn\.norm_act\.0\.",
-            r"backbone.stages.\1.blocks.\2.attn.reduction.norm.",
-        ),
-        (r"stages\.(\d+)\.(\d+)\.mlp\.", r"backbone.stages.\1.blocks.\2.ffn."),
-        (r"stages\.(\d+)\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
-        (r"norm\.", r"backbone.norm3."),
-        (r"head\.0\.", r"head.layers.0.fc."),
-        (r"head\.1\.", r"head.layers.0.norm."),
-        (r"head\.3\.", r"head.layers.1.fc."),
+        ("patch_embeds.#.proj.", "backbone.stages.#.patch_embed.projection."),
+        ("patch_embeds.#.norm.", "backbone.stages.#.patch_embed.norm."),
+        ("pos_block.#.proj.0.", "backbone.stages.#.peg.conv."),
+        ("stages.#.#.attn.lim_func.", "backbone.stages.#.blocks.#.attn.lim."),
+        ("stages.#.#.attn.reduction.0.", "backbone.stages.#.blocks.#.attn.reduction.depthwise."),
+        ("stages.#.#.attn.reduction.1.", "backbone.stages.#.blocks.#.attn.reduction.pointwise."),
+        ("stages.#.#.attn.norm_act.0.", "backbone.stages.#.blocks.#.attn.reduction.norm."),
+        ("stages.#.#.mlp.", "backbone.stages.#.blocks.#.ffn."),
+        ("stages.#.#.", "backbone.stages.#.blocks.#."),
+        ("norm.", "backbone.norm3."),
+        ("head.0.", "head.layers.0.fc."),
+        ("head.1.", "head.layers.0.norm."),
+        ("head.3.", "head.layers.1.fc."),
     ],
     head_shapes=lambda dims, classes: {
         **_linear_shapes("head.layers.0.fc", dims, SCALABLEVIT_HEAD_DIMS),
@@ -153,39 +144,27 @@ STVIT = Family(
     renames=[
         # Convolution, activation and norm, four times.
         *(
-            (rf"patch_embed\.proj\.{3 * i + offset}\.", f"backbone.stages.0.patch_embed.{name}{i}.")
+            (f"patch_embed.proj.{3 * i + offset}.", f"backbone.stages.0.patch_embed.{name}{i}.")
             for i in range(4)
             for offset, name in ((0, "conv"), (2, "norm"))
         ),
         # What leads out of a stage there leads into the next one here.
         *(
-            (
-                rf"layers\.{i}\.downsample\.proj\.{offset}\.",
-                f"backbone.stages.{i + 1}.patch_embed.{name}.",
-            )
+            (f"layers.{i}.downsample.proj.{j}.", f"backbone.stages.{i + 1}.patch_embed.{name}.")
             for i in range(3)
-            for offset, name in enumerate(("conv", "norm"))
+            for j, name in enumerate(("conv", "norm"))
         ),
-        (r"layers\.(\d+)\.blocks\.(\d+)\.pos_embed\.", r"backbone.stages.\1.blocks.\2.peg."),
-        (r"layers\.(\d+)\.blocks\.(\d+)\.norm1\.norm\.", r"backbone.stages.\1.blocks.\2.norm1."),
+        ("layers.#.blocks.#.pos_embed.", "backbone.stages.#.blocks.#.peg."),
+        ("layers.#.blocks.#.norm1.norm.", "backbone.stages.#.blocks.#.norm1."),
         # Around super tokens the attention is a module of its own; among pixels it is not.
-        (
-            r"layers\.(\d+)\.blocks\.(\d+)\.attn\.stoken_refine\.",
-            r"backbone.stages.\1.blocks.\2.attn.",
-        ),
-        (
-            r"layers\.(\d+)\.blocks\.(\d+)\.mlp2\.conv\.conv\.",
-            r"backbone.stages.\1.blocks.\2.ffn.conv.",
-        ),
-        (r"layers\.(\d+)\.blocks\.(\d+)\.mlp2\.", r"backbone.stages.\1.blocks.\2.ffn."),
-        (
-            r"layers\.(\d+)\.blocks\.(\d+)\.gamma_([12])$",
-            r"backbone.stages.\1.blocks.\2.scale\3.weight",
-        ),
-        (r"layers\.(\d+)\.blocks\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
-        (r"proj\.", r"head.conv.conv."),
-        (r"norm\.", r"head.conv.bn."),
-        (r"head\.", r"head.fc."),
+        ("layers.#.blocks.#.attn.stoken_refine.", "backbone.stages.#.blocks.#.attn."),
+        ("layers.#.blocks.#.mlp2.conv.conv.", "backbone.stages.#.blocks.#.ffn.conv."),
+        ("layers.#.blocks.#.mlp2.", "backbone.stages.#.blocks.#.ffn."),
+        ("layers.#.blocks.#.gamma_#", "backbone.stages.#.blocks.#.scale#.weight"),
+        ("layers.#.blocks.#.", "backbone.stages.#.blocks.#."),
+        ("proj.", "head.conv.conv."),
+        ("norm.", "head.conv.bn."),
+        ("head.", "head.fc."),
     ],
     head_shapes=lambda dims, classes: {
         "head.conv.conv.weight": (STVIT_HEAD_DIMS, dims, 1, 1),
@@ -205,27 +184,18 @@ LVT_PLAIN = Family(
     width_entry="backbone.{stage}.0.proj.weight",
     adapt=_adapt_lvt,
     renames=[
-        (r"backbone\.(\d+)\.0\.proj\.", r"backbone.stages.\1.patch_embed.projection."),
-        (r"backbone\.(\d+)\.0\.norm\.", r"backbone.stages.\1.patch_embed.norm."),
-        (r"backbone\.(\d+)\.1\.(\d+)\.attn\.attn\.", r"backbone.stages.\1.blocks.\2.attn.logits."),
-        (r"backbone\.(\d+)\.1\.(\d+)\.attn\.weight\.", r"backbone.stages.\1.blocks.\2.attn.value."),
-        (
-            r"backbone\.(\d+)\.1\.(\d+)\.attn\.sr\.",
-            r"backbone.stages.\1.blocks.\2.attn.reduction.conv.",
-        ),
-        (
-            r"backbone\.(\d+)\.1\.(\d+)\.attn\.norm\.",
-            r"backbone.stages.\1.blocks.\2.attn.reduction.norm.",
-        ),
-        (
-            r"backbone\.(\d+)\.1\.(\d+)\.attn\.ds\.weight$",
-            r"backbone.stages.\1.blocks.\2.attn.atrous_kernel",
-        ),
-        (r"backbone\.(\d+)\.1\.(\d+)\.mlp\.depconv\.", r"backbone.stages.\1.blocks.\2.ffn.conv."),
-        (r"backbone\.(\d+)\.1\.(\d+)\.mlp\.", r"backbone.stages.\1.blocks.\2.ffn."),
-        (r"backbone\.(\d+)\.1\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
-        (r"norm\.", r"backbone.norm3."),
-        (r"head\.", r"head.fc."),
+        ("backbone.#.0.proj.", "backbone.stages.#.patch_embed.projection."),
+        ("backbone.#.0.norm.", "backbone.stages.#.patch_embed.norm."),
+        ("backbone.#.1.#.attn.attn.", "backbone.stages.#.blocks.#.attn.logits."),
+        ("backbone.#.1.#.attn.weight.", "backbone.stages.#.blocks.#.attn.value."),
+        ("backbone.#.1.#.attn.sr.", "backbone.stages.#.blocks.#.attn.reduction.conv."),
+        ("backbone.#.1.#.attn.norm.", "backbone.stages.#.blocks.#.attn.reduction.norm."),
+        ("backbone.#.1.#.attn.ds.weight", "backbone.stages.#.blocks.#.attn.atrous_kernel"),
+        ("backbone.#.1.#.mlp.depconv.", "backbone.stages.#.blocks.#.ffn.conv."),
+        ("backbone.#.1.#.mlp.", "backbone.stages.#.blocks.#.ffn."),
+        ("backbone.#.1.#.", "backbone.stages.#.blocks.#."),
+        ("norm.", "backbone.norm3."),
+        ("head.", "head.fc."),
     ],
     head_shapes=lambda dims, classes: _linear_shapes("head.fc", dims, classes),
     classes_entry="head.fc.weight",
@@ -256,11 +226,11 @@ def _class_attention_shapes(dims: int, classes: int) -> Shapes:
 LVT_CLASS_ATTENTION = replace(
     LVT_PLAIN,
     renames=[
-        (r"cls_token$", r"head.cls_token"),
-        (r"post_network\.(\d+)\.mlp\.", r"head.blocks.\1.ffn."),
-        (r"post_network\.(\d+)\.", r"head.blocks.\1."),
-        (r"aux_head\.", r"head.aux_fc."),
-        (r"norm\.", r"head.norm."),
+        ("cls_token", "head.cls_token"),
+        ("post_network.#.mlp.", "head.blocks.#.ffn."),
+        ("post_network.#.", "head.blocks.#."),
+        ("aux_head.", "head.aux_fc."),
+        ("norm.", "head.norm."),
         *LVT_PLAIN.renames,
     ],
     head_shapes=_class_attention_shapes,

@@ -71,15 +71,6 @@ def read_pretrained(backbone: PyramidBackbone) -> list[Filling]:
         raise UsageError(f"model.backbone.init_cfg: {error}") from error
 
 
-def fill_backbone(backbone: PyramidBackbone) -> list[str]:
-    """Check that pretrained weights fill a backbone; see :func:`read_pretrained`.
-
-    Returns:
-        Names of the entries that start anew.
-    """
-    return [name for filling in read_pretrained(backbone) for name in filling.fresh]
-
-
 class _HandOnHook(Hook):
     """Give a backbone what it would read, just before it is initialized.
 
@@ -142,12 +133,7 @@ def read_weights(path: str) -> Checkpoint | None:
 def fitting_entries(
     model: nn.Module, saved: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Compare a checkpoint's weights with a model.
-
-    Returns:
-        The model's entries without mere counters, and the names of those that the checkpoint
-        fills.
-    """
+    """A model's entries without mere counters, and the names of those that weights fill."""
     expected = {
         name: value
         for name, value in bare_model(model).state_dict().items()

@@ -141,7 +141,7 @@ def prepare_test(args: argparse.Namespace) -> tuple[LoadedRunner, list[str]]:
 
 
 def adapt_model(runner: LoadedRunner, args: argparse.Namespace, inference: bool = False) -> None:
-    """Do to a built model what ``--amp`` and ``--compile`` ask for."""
+    """Do to the model what ``--amp`` and ``--compile`` ask for."""
     if args.amp and runner.cfg.get("default_scope") == "mmdet":
         amp.keep_boxes_in_float32(runner.model)
     if args.compile:
@@ -149,12 +149,10 @@ def adapt_model(runner: LoadedRunner, args: argparse.Namespace, inference: bool 
 
 
 def choose_start(cfg: Config, wanted: str | None) -> Checkpoint | None:
-    """Find what a training starts from, and read it.
-
-    Sets the config's ``resume`` and ``load_from``. The first process decides for all.
+    """Find what a training starts from, in the first process for all, and read it.
 
     Args:
-        cfg: The config, changed in place.
+        cfg: The config, whose ``resume`` and ``load_from`` are set.
         wanted: What ``--resume`` says: ``'auto'``, a path, or nothing.
 
     Returns:
@@ -162,8 +160,7 @@ def choose_start(cfg: Config, wanted: str | None) -> Checkpoint | None:
         of an address, which the Runner fetches.
 
     Raises:
-        UsageError: The checkpoint is missing or is not one to go on from.
-        CheckpointError: It cannot be read.
+        UsageError: It is missing, cannot be read, or is not one to go on from.
     """
     if wanted is None and cfg.get("resume"):
         wanted = cfg.get("load_from") or "auto"
@@ -221,11 +218,7 @@ def keep_seed(cfg: Config, start: Checkpoint) -> None:
 
 @contextlib.contextmanager
 def explained_errors(path: str, training: bool = False) -> Iterator[None]:
-    """Say what faults of data, and of the disk in a training, mean and ask for.
-
-    Args:
-        path: The config's path.
-        training: Whether there is something to go on from.
+    """Say of faults in data, and in a training of those of the disk, what they ask for.
 
     Raises:
         UsageError: There is such a fault.
@@ -235,9 +228,7 @@ def explained_errors(path: str, training: bool = False) -> Iterator[None]:
     except UsageError:
         raise
     except samples.DATA_ERRORS as error:
-        message = samples.explain(error, path)
-        if message is None and training:
-            message = resume.explain_disk_error(error)
-        if message is None:
-            raise
-        raise UsageError(message) from error
+        disk = resume.explain_disk_error(error) if training else None
+        if message := samples.explain(error, path) or disk:
+            raise UsageError(message) from error
+        raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -18,7 +17,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checkpoints import CheckpointError, find_state_dict, load_file
 from mmscalablevit.checks import weights
 from mmscalablevit.checks.classes import (
     data_classes,
@@ -163,11 +161,12 @@ def pretrained_findings(model: ConfigDict) -> Iterator[Finding]:
     if backbone is None or not files:
         return
     try:
-        fresh = weights.fill_backbone(backbone)
-    except (UsageError, CheckpointError) as error:
+        fillings = weights.read_pretrained(backbone)
+    except UsageError as error:
         settings.init_cfg = None
         yield Finding("weights", "fail", *split_remedy(str(error)))
         return
+    fresh = [name for filling in fillings for name in filling.fresh]
     entries = backbone.state_dict()
     numbers = sum(value.numel() for value in entries.values())
     filled = sum(value.numel() for name, value in entries.items() if name not in fresh)
@@ -195,16 +194,15 @@ def checkpoint_findings(
         classes: What :func:`.loader_classes` gives; None if the checkpoint is one to start from:
             its backbone has to fit, whatever it was trained on.
     """
-    if "://" in path:
-        yield Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
-        return
     try:
-        weights.require_checkpoint(path)
-        content = load_file(Path(path).expanduser())
-        saved = find_state_dict(content, path)
-    except (UsageError, CheckpointError) as error:
+        checkpoint = weights.read_weights(path)
+    except UsageError as error:
         yield Finding(name, "fail", *split_remedy(str(error)))
         return
+    if checkpoint is None:
+        yield Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
+        return
+    saved = checkpoint.weights
     expected, names = weights.fitting_entries(model, saved)
     fitting = set(names)
     numbers = sum(value.numel() for value in expected.values())
@@ -222,7 +220,7 @@ def checkpoint_findings(
         yield Finding(name, "fail", f"{found}; not {listed(lacking, 3)}", remedy)
     else:
         yield Finding(name, "ok", found)
-    trained = data_classes((content.get("meta") or {}).get("dataset_meta"))
+    trained = data_classes((checkpoint.content.get("meta") or {}).get("dataset_meta"))
     if classes and trained:
         first = next(iter(classes))
         yield from numbering_findings({first: classes[first], "checkpoint": trained})

@@ -17,8 +17,8 @@ EXIT_CODE = 128 + signal.SIGTERM
 class Termination:
     """Notes SIGTERM, from :meth:`start` to :meth:`stop`, instead of ending the process.
 
-    Children do not inherit that, whoever forks them: they have the handler that was there before.
-    A pool of processes, for one, ends its workers by SIGTERM and waits for their end.
+    Children, whoever forks them, have the handler that was there before: a pool of processes ends
+    its workers by SIGTERM and waits for their end.
 
     Attributes:
         noted: Whether there was one.
@@ -83,10 +83,7 @@ def _restore_in_child() -> None:
 
 @functools.cache  # what is registered stays
 def _watch_forks() -> None:
-    """Let forked children begin with the handler that was there before, from the first moment on.
-
-    A signal that reaches a child before its handler is restored waits until then.
-    """
+    """Let forked children begin with the handler before; a signal waits until it is restored."""
     os.register_at_fork(
         before=_hold_signal,
         after_in_parent=_let_signal_through,
