@@ -20,6 +20,7 @@ from mmengine.utils import ProgressBar
 
 from mmscalablevit import files
 from mmscalablevit.cli import tool
+from mmscalablevit.cli.start import explained_errors
 from mmscalablevit.errors import UsageError
 from mmscalablevit.labelling.making import Maker, Settings
 from mmscalablevit.labelling.teachers import load_teacher
@@ -65,12 +66,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def make(args: argparse.Namespace) -> None:
+    """Make the label maps that are missing; images that cannot be read end it with a message.
+
+    Raises:
+        UsageError: The work cannot be done.
+    """
+    MMLogger.get_instance("make_token_labels", log_level="WARNING")
+    with explained_errors(args.config):
+        make_maps(args)
+
+
+def make_maps(args: argparse.Namespace) -> None:
     """Make the label maps that are missing.
 
     Raises:
         UsageError: The teacher, the images or the folder of the maps cannot be used.
     """
-    MMLogger.get_instance("make_token_labels", log_level="WARNING")
     model, tested = load_teacher(args.config, args.checkpoint, args.cfg_options)
     size = args.img_size or tested
     if size is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from mmcv.transforms import Compose
 from mmengine.dataset import pseudo_collate
@@ -121,10 +123,10 @@ def list_images(root: Path) -> list[str]:
 def known_labels(images: Sequence[str], num_classes: int) -> list[int | None]:
     """Classes of the images, if the folder has one folder for each class, in their order."""
     folders = [Path(image).parts[0] for image in images]
-    names = sorted(set(folders))
-    if len(names) != num_classes:
+    labels = {name: label for label, name in enumerate(sorted(set(folders)))}
+    if len(labels) != num_classes:
         return [None] * len(images)
-    return [names.index(folder) for folder in folders]
+    return [labels[folder] for folder in folders]
 
 
 class Squares(Dataset):
@@ -154,9 +156,16 @@ class Squares(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image number ``index``, and the number."""
-        image = self.pipeline({"img_path": str(self.paths[index])})["inputs"]
-        return {"inputs": image, "index": index}
+        """Image number ``index``, and the number.
+
+        Raises:
+            ValueError: It cannot be read; the message names it.
+        """
+        path = str(self.paths[index])
+        try:
+            return {"inputs": self.pipeline({"img_path": path})["inputs"], "index": index}
+        except (AssertionError, OSError, cv2.error) as error:
+            raise ValueError(f"failed to load image: {path}") from error
 
 
 def to_label_maps(positions: Tensor, topk: int) -> Tensor:
@@ -304,8 +313,8 @@ class Maker:
                 positions, _ = score_positions(self.model, preprocess(self.model, batch))
                 maps = to_label_maps(positions, self.settings.topk).cpu()
             self.tally.add(maps, positions, [self.labels[image] for image in images])
-            for image, each in zip(images, maps, strict=True):
-                write_label_map(self.map_of(image), each)
+            with ThreadPoolExecutor() as pool:  # each waits for the disk
+                list(pool.map(write_label_map, map(self.map_of, images), maps))
             yield len(images)
 
 

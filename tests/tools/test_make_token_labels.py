@@ -53,6 +53,13 @@ def test_writes_a_map_for_each_image_and_goes_on(place):
     assert "19 images have a label map" in done.stdout and "1 label maps" in done.stdout
     assert maps[3].is_file()
     assert "complete" in run(*arguments, *options).stdout
+    for image, content in ((images[0], b""), (images[1], b"no image")):
+        image.write_bytes(content)
+    for image in images[:2]:
+        done = run(*arguments, *options, "--overwrite")
+        assert done.returncode == 1
+        assert f"error: {image} cannot be decoded" in done.stderr
+        image.unlink()
 
 
 def test_messages(place):
