@@ -40,7 +40,11 @@ _FILL = (
 _KNOWN = (
     (r"(?:TokenLabelError: |^)token labels: ([^\n;]*); ([^\n]*)", "token labels: {0}\n  {1}"),
     (r"No such file or directory: '?([^'\n]*)'?", "{0} does not exist"),
-    (r"failed to load image: ([^\n]*)", "{0} cannot be decoded: it is damaged or no image"),
+    # of a worker the text has lines of code, too
+    (
+        r"(?:Error: |^)failed to load image: ([^\n]*)",
+        "{0} cannot be decoded: it is damaged or no image",
+    ),
     (r"cannot identify image file", f"a label map is no image\n  {_FIND}"),
     (r"image file is truncated", f"a label map is cut short\n  {_FIND}"),
     (r"!buf\.empty\(\)", f"an image file is empty\n  {_FIND}"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmcv.transforms import Compose, LoadImageFromFile
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
@@ -10,7 +11,7 @@ from mmscalablevit.checks import require
 from mmscalablevit.checks.classes import class_findings, inner_datasets
 from mmscalablevit.checks.configs import named_datasets
 from mmscalablevit.checks.datasets import file_findings
-from mmscalablevit.checks.samples import loader_findings
+from mmscalablevit.checks.samples import explain, loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
 from tests.checks.scans import Scans
 
@@ -106,3 +107,16 @@ def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:
     assert found == "val_evaluator: ann_file absent.json does not exist"
     assert not faults({}, {**evaluator, "backend_args": remote})
     assert not faults({}, {**evaluator, "ann_file": "https://host/absent.json"})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers: int) -> None:
+    (tmp_path / "0.png").write_bytes(b"no image")
+    dataset = Scans(ann_file="1")
+    place = {"img_path": str(tmp_path / "0.png")}
+    dataset.pipeline = Compose([lambda info: {**info, **place}, LoadImageFromFile()])
+    loader = torch.utils.data.DataLoader(dataset, num_workers=workers)
+    with pytest.raises(AssertionError) as caught:
+        list(loader)
+    expected = f"{tmp_path}/0.png cannot be decoded: it is damaged or no image"
+    assert explain(caught.value, "config.py") == expected
