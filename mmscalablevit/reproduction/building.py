@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -44,7 +45,12 @@ def build_on_meta(model: Mapping[str, Any], scope: str) -> nn.Module:
     if scope == "mmpretrain":  # its preprocessor of images would report on the batch augmentation
         settings.update(data_preprocessor=None, train_cfg=None)
     cfg = Config({"model": settings, "default_scope": scope})
-    with torch.device("meta"), _ScalarsOnCPU(), warnings.catch_warnings():
+    with (
+        DefaultScope.overwrite_default_scope(scope),  # the next model may be of another framework
+        torch.device("meta"),
+        _ScalarsOnCPU(),
+        warnings.catch_warnings(),
+    ):
         # MMSegmentation has remarks on losses, which nobody runs here.
         warnings.simplefilter("ignore", UserWarning)
         return build_model(cfg, pretrained=False, initialize=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.complexity import Complexity, count_complexity
@@ -53,10 +54,12 @@ def test_classifiers_are_the_known_ones() -> None:
 def test_backbones_stand_in_our_detectors_and_segmentors() -> None:
     """With the parameters, in M, that PVT, Swin and Twins print of these models."""
     known = [("resnet50", DETECTOR, 37.7), ("pvt-s", SEGMENTOR, 28.2), ("swin-t", DETECTOR, 38.5)]
+    DefaultScope.get_instance("of a caller", scope_name="mmpretrain")
     for name, config, params in known:
         model = build_peer(name, Config.fromfile(config))
         counted = sum(p.numel() for p in model.parameters()) / 1e6
         assert counted == pytest.approx(params, rel=0.01), name
+        assert DefaultScope.get_current_instance().scope_name == "mmpretrain"
 
 
 def test_unknown_peers_are_named() -> None:
