@@ -18,7 +18,6 @@ from mmscalablevit.cli import amp
 from mmscalablevit.evaluation.selection import innermost_datasets
 from tests import golden
 from tests.leaves import LEAVES
-from tests.leaves import ROOT as ROOT
 
 # Released models by the names of the checkpoints that the configs start from.
 RELEASED = {
@@ -159,59 +158,29 @@ def place_pretrained_weights(cfg: Config) -> None:
 
 
 def detect_without_threshold(cfg: Config) -> None:
-    """Let a detector keep boxes of any score: an untrained one has none above the threshold."""
+    """Let a detector keep some boxes: an untrained one has none whose score is above the usual."""
     test_cfg = cfg.model.get("test_cfg") or {}
     for part in (test_cfg, test_cfg.get("rcnn") or {}):
         if "score_thr" in part:
-            part.score_thr = 0.0
+            part.score_thr, part.max_per_img = 0.0, 20
 
 
 class WatchTraining(Hook):
-    """Note what a training starts from, what it changes and what takes no gradient.
+    """Note what a training starts from, its losses, and the metrics of its validation."""
 
-    Attributes:
-        start: The model's state dict before the first iteration; emptied after the last one.
-        not_from_file: Entries of the backbone that do not equal those of the checkpoint that it
-            starts from; None where it starts from none.
-        changed: Names of the parameters that a step has changed.
-        without_gradient: Names of the parameters that no backward pass has reached.
-        losses: The losses of each iteration.
-        metrics: The metrics of the last validation.
-    """
-
-    def __init__(self, pretrained: Path | None) -> None:
-        self.pretrained = pretrained
+    def __init__(self) -> None:
         self.start: dict[str, Tensor] = {}
-        self.not_from_file: list[str] | None = None
-        self.changed: set[str] = set()
-        self.without_gradient: set[str] = set()
         self.losses: list[dict[str, Tensor]] = []
         self.metrics: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
         state = runner.model.state_dict()
         self.start = {name: value.clone() for name, value in state.items()}
-        if self.pretrained:
-            file = torch.load(self.pretrained, weights_only=True)["state_dict"]
-            self.not_from_file = [
-                name
-                for name, value in self.start.items()
-                if name.startswith("backbone.")
-                and not (name in file and torch.equal(value.cpu(), file[name]))
-            ]
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         self.losses.append(outputs)
-        reached = runner.optim_wrapper.optimizer.state
-        for name, parameter in runner.model.named_parameters():
-            if not torch.equal(parameter, self.start[name]):
-                self.changed.add(name)
-            if parameter.requires_grad and parameter not in reached:
-                self.without_gradient.add(name)
-        if runner.iter + 1 == runner.max_iters:
-            self.start.clear()  # before the checkpoint, which needs much memory
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.metrics = dict(metrics or {})

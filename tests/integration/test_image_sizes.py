@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from tests.integration.running import ROOT
+from tests.leaves import ROOT
 from tests.tiny_data import draw_image
 
 ARCH = {

@@ -35,13 +35,13 @@ optim_wrapper = dict(optimizer=dict(lr=2e-3))
 auto_scale_lr = dict(base_batch_size=12)
 """
 
-# An epoch of a model that is soon compiled: a stage with a block of each attention.
+# An epoch, and no validation, of a model that is soon compiled: a stage with both attentions.
 SHORT_TRAINING = """
 _base_ = "tiny.py"
 arch = dict(_delete_=True, embed_dims=[8], depths=[2], num_heads=[1], channel_ratios=[1],
             spatial_ratios=[4])
 model = dict(backbone=dict(arch=arch, out_indices=(0,)), head=dict(in_channels=8))
-train_cfg = dict(max_epochs=1)
+train_cfg = dict(max_epochs=1, val_begin=2)
 """
 
 
