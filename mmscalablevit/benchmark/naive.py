@@ -19,7 +19,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmscalablevit.models.scalablevit import ARCH_ZOO
+from mmscalablevit.models.arch import resolve_arch
+from mmscalablevit.models.scalablevit import ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS
 
 Size = tuple[int, int]
 
@@ -206,7 +207,7 @@ class NaiveScalableViT(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        settings = ARCH_ZOO[arch] if isinstance(arch, str) else arch
+        settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         depths, dims = settings["depths"], settings["embed_dims"]
         self.out_indices = tuple(out_indices)
         self.stages = nn.ModuleList()

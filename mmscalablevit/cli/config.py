@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -41,11 +43,30 @@ def load_config(path: str, options: dict | None = None) -> Config:
             message = f"--cfg-options {key}: the config has no such entry, it is added{hint}"
             print_log(message, logger="current", level=logging.WARNING)
     if options:
+        open_archs(cfg, options)
         try:
             cfg.merge_from_dict(options)
         except (LookupError, TypeError, ValueError) as error:
             raise UsageError(f"--cfg-options: {first_line(error)}") from error
     return cfg
+
+
+def open_archs(cfg: Config, options: Iterable[str]) -> None:
+    """Turn a named architecture into a dict based on it, where options say what differs.
+
+    ``arch='small'`` becomes ``arch=dict(base='small')``, for ``model.backbone.arch.window_size``.
+
+    Args:
+        cfg: The config, changed in place.
+        options: Names of entries, with dots between.
+    """
+    for option in options:
+        owner, arch, _ = option.partition(".arch.")
+        entry: Any = cfg
+        for name in owner.split("."):
+            entry = entry.get(name) if isinstance(entry, (Config, dict)) else None
+        if arch and isinstance(entry, dict) and isinstance(entry.get("arch"), str):
+            entry["arch"] = {"base": entry["arch"]}
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,27 +12,20 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmscalablevit.models.arch import Arch, check_ratios, check_whole_numbers, resolve_arch
 from mmscalablevit.models.layers import (
     FFN,
     Block,
     DepthwiseConv,
     PatchEmbed,
     attend,
-    drop_path_rates,
     init_layer,
     merge_heads,
     split_heads,
     to_nchw,
     to_nhwc,
 )
-from mmscalablevit.models.pyramid import (
-    Arch,
-    PyramidBackbone,
-    Stage,
-    check_ratios,
-    check_whole_numbers,
-    resolve_arch,
-)
+from mmscalablevit.models.pyramid import PyramidBackbone, Stage
 from mmscalablevit.models.windows import crop, divides, pad_to_multiple
 
 NORM_EPS = 1e-5  # PyTorch's default, unlike the other backbones
@@ -247,7 +241,8 @@ class LVT(PyramidBackbone):
     outputs equal those of the released model.
 
     Args:
-        arch: ``'lvt'``, or a dict with lists of one entry a stage:
+        arch: ``'lvt'``; or a dict of what differs from it, such as ``dict(base='lvt',
+            depths=[2, 2, 4, 2])``; or a dict without base, with all lists of one entry a stage:
 
             - **embed_dims**: channels.
             - **depths**: number of blocks.
@@ -293,17 +288,11 @@ class LVT(PyramidBackbone):
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, {}, PER_STAGE_KEYS)
         check_arch(settings)
-        widths = [in_channels, *settings["embed_dims"]]
-        stages = []
-        for i, drop_paths in enumerate(drop_path_rates(drop_path_rate, settings["depths"])):
-            kernel_size, stride = (7, 4) if i == 0 else (3, 2)
-            patch_embed = PatchEmbed(widths[i], widths[i + 1], kernel_size, stride, NORM_EPS)
-            blocks = [build_block(settings, i, drop_path) for drop_path in drop_paths]
-            stages.append(Stage(patch_embed, blocks, with_cp))
         super().__init__(
-            stages,
+            functools.partial(build_stage, settings, with_cp=with_cp),
             arch=settings,
             in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
             out_indices=out_indices,
             norm_eps=NORM_EPS if output_norms else None,
             frozen_stages=frozen_stages,
@@ -338,10 +327,18 @@ def check_arch(arch: Arch) -> None:
             )
 
 
-def build_block(arch: Arch, stage: int, drop_path: float) -> Block:
-    """Build one block of a stage."""
+def build_stage(
+    arch: Arch, stage: int, in_channels: int, drop_paths: list[float], *, with_cp: bool
+) -> Stage:
+    """Build one stage, of CSA with plain FFNs or of RASA with convolutional ones."""
     dims, heads, ratio = (arch[key][stage] for key in ("embed_dims", "num_heads", "ffn_ratios"))
-    if arch["attentions"][stage] == "CSA":
-        return Block(CSA(dims, heads), dims, ratio, drop_path, NORM_EPS, FFN)
-    attn = RASA(dims, heads, arch["spatial_ratios"][stage])
-    return Block(attn, dims, ratio, drop_path, NORM_EPS, ConvFFN)
+    blocks = []
+    for drop_path in drop_paths:
+        if arch["attentions"][stage] == "CSA":
+            blocks.append(Block(CSA(dims, heads), dims, ratio, drop_path, NORM_EPS, FFN))
+        else:
+            attn = RASA(dims, heads, arch["spatial_ratios"][stage])
+            blocks.append(Block(attn, dims, ratio, drop_path, NORM_EPS, ConvFFN))
+    kernel_size, stride = (7, 4) if stage == 0 else (3, 2)
+    patch_embed = PatchEmbed(in_channels, dims, kernel_size, stride, NORM_EPS)
+    return Stage(patch_embed, blocks, with_cp)

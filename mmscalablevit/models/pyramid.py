@@ -1,10 +1,8 @@
-"""What the backbones share: the pyramid of normed outputs, freezing, checkpointing, checks."""
+"""What the backbones share: the pyramid of normed outputs, freezing, checkpointing."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,118 +12,14 @@ from torch.utils.checkpoint import checkpoint
 
 from mmscalablevit.checkpoints.filling import Filling, read_filling
 from mmscalablevit.errors import UsageError
+from mmscalablevit.models.arch import Arch
 from mmscalablevit.models.layers import drop_path_rates, to_nchw, to_nhwc
-
-Arch = dict[str, Any]
 
 MIN_INPUT_SIZE = 32
 
 
 class InputError(UsageError, ValueError):
     """Images do not fit the model; the message says in what, and how to mend it."""
-
-
-def resolve_arch(
-    arch: str | Mapping[str, Any],
-    zoo: Mapping[str, Arch],
-    defaults: Mapping[str, Any],
-    per_stage: Iterable[str],
-) -> Arch:
-    """Look an architecture up by its name, or check one that is given as a dict.
-
-    Args:
-        arch: Name in ``zoo``, or a dict with a list of one entry a stage for each key of
-            ``per_stage`` and, optionally, the keys of ``defaults``.
-        zoo: The named architectures.
-        defaults: Values of the optional keys.
-        per_stage: The required keys.
-
-    Returns:
-        The settings, complete.
-
-    Raises:
-        ValueError: The name is unknown, or a key is missing, unknown or inconsistent.
-        TypeError: ``arch`` is neither a name nor a dict.
-    """
-    if isinstance(arch, str):
-        if arch.lower() not in zoo:
-            raise ValueError(f"unknown arch {arch!r}: known are {', '.join(map(repr, zoo))}")
-        return {**defaults, **zoo[arch.lower()]}
-    if not isinstance(arch, Mapping):
-        raise TypeError(f"arch is a name or a dict, not {type(arch).__name__}")
-    per_stage = list(per_stage)
-    missing = [key for key in per_stage if key not in arch]
-    if missing:
-        raise ValueError(f"arch lacks {', '.join(missing)}: it needs {', '.join(per_stage)}")
-    known = [*per_stage, *defaults]
-    for key in arch:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ValueError(f"arch has an unknown key {key!r}: {hint}")
-    stages = {key: arch[key] for key in per_stage}
-    for key, value in stages.items():
-        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-            raise ValueError(f"arch[{key!r}] is a list of one entry a stage, not {value!r}")
-    if len({len(value) for value in stages.values()}) > 1:
-        lengths = ", ".join(f"{key} {len(value)}" for key, value in stages.items())
-        raise ValueError(f"arch's lists differ in the number of stages: {lengths}")
-    for key in ("embed_dims", "depths", "num_heads"):
-        check_whole_numbers(arch, key)
-    for stage, (dims, heads) in enumerate(
-        zip(stages["embed_dims"], stages["num_heads"], strict=True)
-    ):
-        if dims % heads:
-            raise ValueError(
-                f"arch: embed_dims {dims} of stage {stage} is not divisible by its"
-                f" num_heads {heads}"
-            )
-    return {**defaults, **arch}
-
-
-def check_whole_numbers(arch: Mapping[str, Any], key: str) -> None:
-    """Check that an architecture has a whole number above 0 for each stage.
-
-    Raises:
-        ValueError: It has not; the message names the stage.
-    """
-    for stage, number in enumerate(arch[key]):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(
-                f"arch[{key!r}] needs whole numbers above 0, stage {stage} has {number!r}"
-            )
-
-
-def check_positive(name: str, value: object) -> None:
-    """Check that a setting is a number above 0.
-
-    Args:
-        name: Its name, for the message.
-        value: Its value.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} needs a number above 0, not {value!r}")
-
-
-def check_ratios(arch: Arch, key: str, ratios: Sequence[Any]) -> None:
-    """Check that ratios to ``embed_dims`` are numbers above 0 and leave a channel.
-
-    Args:
-        arch: The architecture.
-        key: Its key with the ratio, for the message.
-        ratios: One ratio a stage.
-
-    Raises:
-        ValueError: One is none or leaves none; the message names the stage.
-    """
-    for stage, (dims, ratio) in enumerate(zip(arch["embed_dims"], ratios, strict=True)):
-        name = f"arch[{key!r}] of stage {stage}"
-        check_positive(name, ratio)
-        if dims * ratio < 1:
-            raise ValueError(f"{name}: {ratio} times embed_dims {dims} leaves no channel")
 
 
 def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
@@ -197,10 +91,14 @@ class Stage(nn.Module):
 class PyramidBackbone(BaseModule):
     """A sequence of stages whose outputs serve classification and dense tasks alike.
 
+    Stages behind the last output are not built; all else is as in the whole architecture.
+
     Args:
-        stages: The stages, from the highest resolution down; each maps channels-last maps.
+        build_stage: Builds a stage, which maps channels-last maps, from its number, the channels
+            of its input and the drop path rates of its blocks.
         arch: The architecture; ``embed_dims`` has the channels of each stage's output.
         in_channels: Channels of the image.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         out_indices: Stages whose outputs are returned, each through a LayerNorm of its own,
             ``norm{i}``.
         norm_eps: Epsilon of these LayerNorms; None for outputs without norms.
@@ -211,7 +109,8 @@ class PyramidBackbone(BaseModule):
             save the output norms that the file's model did not have.
 
     Raises:
-        ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist.
+        ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist, or the
+            rate is no probability.
     """
 
     # Whether the released classifiers have a norm between the last stage and the head.
@@ -219,26 +118,32 @@ class PyramidBackbone(BaseModule):
 
     def __init__(
         self,
-        stages: Sequence[Stage],
+        build_stage: Callable[[int, int, list[float]], Stage],
         arch: Arch,
         in_channels: int,
+        drop_path_rate: float,
         out_indices: int | Sequence[int],
         norm_eps: float | None,
         frozen_stages: int,
         init_cfg: dict | list[dict] | None,
     ) -> None:
         super().__init__(init_cfg)
-        if not -1 <= frozen_stages < len(stages):
-            raise ValueError(
-                f"frozen_stages {frozen_stages} is out of range: -1 (none) to {len(stages) - 1}"
-            )
         self.arch = arch
         self.in_channels = in_channels
         self.embed_dims = tuple(arch["embed_dims"])
-        self.depths = tuple(len(stage.blocks) for stage in stages)
-        self.out_indices = resolve_out_indices(out_indices, len(stages))
+        self.depths = tuple(arch["depths"])
+        if not -1 <= frozen_stages < len(self.depths):
+            raise ValueError(
+                f"frozen_stages {frozen_stages} is out of range: -1 (none) to"
+                f" {len(self.depths) - 1}"
+            )
         self.frozen_stages = frozen_stages
-        self.stages = nn.ModuleList(stages)
+        self.out_indices = resolve_out_indices(out_indices, len(self.depths))
+        widths = [in_channels, *self.embed_dims]
+        rates = drop_path_rates(drop_path_rate, self.depths)
+        self.stages = nn.ModuleList(
+            build_stage(i, widths[i], rates[i]) for i in range(self.out_indices[-1] + 1)
+        )
         for i in self.out_indices:
             dims = self.embed_dims[i]
             norm = nn.Identity() if norm_eps is None else nn.LayerNorm(dims, norm_eps)
@@ -275,7 +180,7 @@ class PyramidBackbone(BaseModule):
             ValueError: The checkpoint does not match; the message lists what differs.
         """
         # A classifier outputs the last map alone and has no norms for the others.
-        last = len(self.stages) - 1 if self.classifier_norm else len(self.stages)
+        last = len(self.depths) - 1 if self.classifier_norm else len(self.depths)
         optional = [f"norm{i}." for i in range(last)]
         return [
             read_filling(self, init_cfg["checkpoint"], init_cfg.get("prefix"), optional)
@@ -287,8 +192,8 @@ class PyramidBackbone(BaseModule):
         return [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
 
     def _freeze_stages(self) -> None:
-        for i in range(self.frozen_stages + 1):
-            frozen = [self.stages[i]]
+        for i, stage in enumerate(self.stages[: self.frozen_stages + 1]):
+            frozen = [stage]
             if i in self.out_indices:
                 frozen.append(getattr(self, f"norm{i}"))
             for module in frozen:
@@ -297,8 +202,9 @@ class PyramidBackbone(BaseModule):
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Change the stochastic depth: ``rate`` at the last block, growing linearly from 0."""
-        for i, stage_rates in enumerate(drop_path_rates(rate, self.depths)):
-            for j, block_rate in enumerate(stage_rates):
+        rates = drop_path_rates(rate, self.depths)
+        for i in range(len(self.stages)):
+            for j, block_rate in enumerate(rates[i]):
                 block: Any = self.stages.get_submodule(f"{i}.blocks.{j}")
                 block.drop_path.drop_prob = block_rate
 

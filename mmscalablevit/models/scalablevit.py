@@ -6,6 +6,7 @@ Paper: `ScalableViT: Rethinking the Context-oriented Generalization of Vision Tr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,27 +15,20 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmscalablevit.models.arch import Arch, check_ratios, check_whole_numbers, resolve_arch
 from mmscalablevit.models.layers import (
     PEG,
     Block,
     DepthwiseConv,
     PatchEmbed,
     attend,
-    drop_path_rates,
     init_layer,
     merge_heads,
     split_heads,
     to_nchw,
     to_nhwc,
 )
-from mmscalablevit.models.pyramid import (
-    Arch,
-    PyramidBackbone,
-    Stage,
-    check_ratios,
-    check_whole_numbers,
-    resolve_arch,
-)
+from mmscalablevit.models.pyramid import PyramidBackbone, Stage
 from mmscalablevit.models.windows import (
     crop,
     join_windows,
@@ -354,8 +348,9 @@ class ScalableViT(PyramidBackbone):
     outputs equal those of the released models.
 
     Args:
-        arch: ``'small'``/``'s'``, ``'base'``/``'b'``, ``'large'``/``'l'``, or a dict with lists
-            of one entry a stage:
+        arch: ``'small'``/``'s'``, ``'base'``/``'b'``, ``'large'``/``'l'``; or a dict of what
+            differs from one of these, such as ``dict(base='small', window_size=14)``; or a dict
+            without base, with all lists of one entry a stage:
 
             - **embed_dims**: channels.
             - **depths**: number of blocks.
@@ -401,15 +396,11 @@ class ScalableViT(PyramidBackbone):
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         check_arch(settings)
-        rates = drop_path_rates(drop_path_rate, settings["depths"])
-        widths = [in_channels, *settings["embed_dims"]]
-        stages = [
-            self._build_stage(settings, i, widths[i], rates[i], with_cp) for i in range(len(rates))
-        ]
         super().__init__(
-            stages,
+            functools.partial(build_stage, settings, with_cp=with_cp),
             arch=settings,
             in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
             out_indices=out_indices,
             norm_eps=1e-6,
             frozen_stages=frozen_stages,
@@ -417,23 +408,22 @@ class ScalableViT(PyramidBackbone):
         )
         self.apply(init_layer)
 
-    @staticmethod
-    def _build_stage(
-        arch: Arch, stage: int, in_channels: int, drop_paths: list[float], with_cp: bool
-    ) -> ScalableViTStage:
-        dims, heads = arch["embed_dims"][stage], arch["num_heads"][stage]
-        blocks = []
-        for j, drop_path in enumerate(drop_paths):
-            name = arch["attentions"][j % len(arch["attentions"])]
-            attn: nn.Module
-            if name == "SSA":
-                attn = SSA(
-                    dims, heads, arch["channel_ratios"][stage], arch["spatial_ratios"][stage]
-                )
-            else:
-                attn = WINDOW_ATTENTIONS[name](dims, heads, arch["window_size"])
-            blocks.append(Block(attn, dims, arch["ffn_ratio"], drop_path))
-        kernel_size, stride = (7, 4) if stage == 0 else (3, 2)
-        patch_embed = PatchEmbed(in_channels, dims, kernel_size, stride)
-        peg = PEG(dims) if arch["peg"] else nn.Identity()
-        return ScalableViTStage(patch_embed, blocks, peg, with_cp)
+
+def build_stage(
+    arch: Arch, stage: int, in_channels: int, drop_paths: list[float], *, with_cp: bool
+) -> ScalableViTStage:
+    """Build one stage, its attentions in turn."""
+    dims, heads = arch["embed_dims"][stage], arch["num_heads"][stage]
+    blocks = []
+    for j, drop_path in enumerate(drop_paths):
+        name = arch["attentions"][j % len(arch["attentions"])]
+        attn: nn.Module
+        if name == "SSA":
+            attn = SSA(dims, heads, arch["channel_ratios"][stage], arch["spatial_ratios"][stage])
+        else:
+            attn = WINDOW_ATTENTIONS[name](dims, heads, arch["window_size"])
+        blocks.append(Block(attn, dims, arch["ffn_ratio"], drop_path))
+    kernel_size, stride = (7, 4) if stage == 0 else (3, 2)
+    patch_embed = PatchEmbed(in_channels, dims, kernel_size, stride)
+    peg = PEG(dims) if arch["peg"] else nn.Identity()
+    return ScalableViTStage(patch_embed, blocks, peg, with_cp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,25 +15,23 @@ from mmcv.cnn.bricks.scale import LayerScale
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmscalablevit.models.layers import (
-    PEG,
-    DepthwiseConv,
-    attend,
-    drop_path_rates,
-    merge_heads,
-    split_heads,
-    to_nchw,
-    to_nhwc,
-)
-from mmscalablevit.models.pyramid import (
+from mmscalablevit.models.arch import (
     Arch,
-    PyramidBackbone,
-    Stage,
     check_positive,
     check_ratios,
     check_whole_numbers,
     resolve_arch,
 )
+from mmscalablevit.models.layers import (
+    PEG,
+    DepthwiseConv,
+    attend,
+    merge_heads,
+    split_heads,
+    to_nchw,
+    to_nhwc,
+)
+from mmscalablevit.models.pyramid import PyramidBackbone, Stage
 from mmscalablevit.models.windows import join_windows, split_windows
 
 PER_STAGE_KEYS = ("embed_dims", "depths", "num_heads", "cell_sizes", "layer_scales")
@@ -273,8 +272,9 @@ class STViT(PyramidBackbone):
     outputs equal those of the released models.
 
     Args:
-        arch: ``'small'``/``'s'``, ``'base'``/``'b'``, ``'large'``/``'l'``, or a dict with lists
-            of one entry a stage:
+        arch: ``'small'``/``'s'``, ``'base'``/``'b'``, ``'large'``/``'l'``; or a dict of what
+            differs from one of these, such as ``dict(base='small', ffn_ratio=3)``; or a dict
+            without base, with all lists of one entry a stage:
 
             - **embed_dims**: channels.
             - **depths**: number of blocks.
@@ -325,20 +325,13 @@ class STViT(PyramidBackbone):
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         check_arch(settings)
-        norm_cfg = norm_cfg or {"type": "BN"}
-        widths = settings["embed_dims"]
-        stages = []
-        for i, drop_paths in enumerate(drop_path_rates(drop_path_rate, settings["depths"])):
-            if i == 0:
-                patch_embed = build_stem(in_channels, widths[0], norm_cfg)
-            else:
-                patch_embed = build_downsampling(widths[i - 1], widths[i], norm_cfg)
-            blocks = [build_block(settings, i, drop_path, norm_cfg) for drop_path in drop_paths]
-            stages.append(Stage(patch_embed, blocks, with_cp))
         super().__init__(
-            stages,
+            functools.partial(
+                build_stage, settings, norm_cfg=norm_cfg or {"type": "BN"}, with_cp=with_cp
+            ),
             arch=settings,
             in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
             out_indices=out_indices,
             norm_eps=1e-6 if output_norms else None,
             frozen_stages=frozen_stages,
@@ -361,13 +354,25 @@ def check_arch(arch: Arch) -> None:
         raise ValueError(f"arch: the stem halves embed_dims {arch['embed_dims'][0]} of stage 0")
 
 
-def build_block(arch: Arch, stage: int, drop_path: float, norm_cfg: dict) -> STViTBlock:
-    """Build one block of a stage."""
+def build_stage(
+    arch: Arch,
+    stage: int,
+    in_channels: int,
+    drop_paths: list[float],
+    *,
+    norm_cfg: dict,
+    with_cp: bool,
+) -> Stage:
+    """Build one stage, with the stem or the downsampling that leads to it."""
     dims, heads = arch["embed_dims"][stage], arch["num_heads"][stage]
-    cell_size = arch["cell_sizes"][stage]
-    attn = (
-        SuperTokenAttention(dims, heads, cell_size) if cell_size > 1 else MapAttention(dims, heads)
-    )
-    return STViTBlock(
-        attn, dims, arch["ffn_ratio"], drop_path, arch["layer_scales"][stage], norm_cfg
-    )
+    cell_size, scale = arch["cell_sizes"][stage], arch["layer_scales"][stage]
+    build_entry = build_stem if stage == 0 else build_downsampling
+    blocks = []
+    for drop_path in drop_paths:
+        attn = (
+            SuperTokenAttention(dims, heads, cell_size)
+            if cell_size > 1
+            else MapAttention(dims, heads)
+        )
+        blocks.append(STViTBlock(attn, dims, arch["ffn_ratio"], drop_path, scale, norm_cfg))
+    return Stage(build_entry(in_channels, dims, norm_cfg), blocks, with_cp)

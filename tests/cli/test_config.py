@@ -50,6 +50,16 @@ def test_options_are_merged_and_unknown_ones_noted(configs, caplog):
     assert cfg.model == {"type": "A", "depth": 3} and cfg.modle.depth == 4
 
 
+def test_options_may_say_what_differs_from_a_named_architecture(configs):
+    (configs / "named.py").write_text("model = dict(backbone=dict(arch='small', depth=3))\n")
+    cfg = config.load_config(
+        "named.py", {"model.backbone.arch.window_size": 14, "model.backbone.depth": 4}
+    )
+    assert cfg.model.backbone == {"arch": {"base": "small", "window_size": 14}, "depth": 4}
+    cfg = config.load_config("named.py", {"model.backbone.arch": "base", "model.neck.arch.x": 1})
+    assert cfg.model == {"backbone": {"arch": "base", "depth": 3}, "neck": {"arch": {"x": 1}}}
+
+
 def test_a_missing_checkpoint_offers_near_names(tmp_path):
     torch.save({}, tmp_path / "epoch_12.pth")
     weights.require_checkpoint(str(tmp_path / "epoch_12.pth"))

@@ -67,7 +67,6 @@ def test_a_variant_has_its_models_recipe() -> None:
                 cfg = copy.deepcopy(cfg)
                 cfg.model.backbone.pop("arch")
                 cfg.model.backbone.get("init_cfg", {}).pop("checkpoint", None)
-                cfg.pop("arch", None)
                 recipes.append(cfg.to_dict())
             assert recipes[0] == recipes[1], name
 

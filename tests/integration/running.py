@@ -124,7 +124,7 @@ def reduce_depth(cfg: Config) -> None:
     """
     arch = cfg.model.backbone.get("arch")
     if isinstance(arch, dict):
-        arch.depths = [min(2, depth) for depth in arch.depths]
+        arch.depths = [min(2, depth) for depth in arch.get("depths", [2] * 4)]
 
 
 def pretrained_path(cfg: Config) -> Path | None:

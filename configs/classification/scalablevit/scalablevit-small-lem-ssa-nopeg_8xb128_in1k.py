@@ -1,9 +1,9 @@
 # Table 5(b), LEM alone: LIM's convolution within each window, and no PEG.
 # (ours) Which row has which module is told from the differences that section 4.4 names.
-_base_ = ["./scalablevit-small_8xb128_in1k.py", "../../_base_/scalablevit-small.py"]
+_base_ = "./scalablevit-small_8xb128_in1k.py"
 
 model = dict(
     backbone=dict(
-        arch=dict(_base_.arch, _delete_=True, attentions=["WSAWithLEM", "SSA"], peg=False)
+        arch=dict(_delete_=True, base="small", attentions=["WSAWithLEM", "SSA"], peg=False)
     )
 )

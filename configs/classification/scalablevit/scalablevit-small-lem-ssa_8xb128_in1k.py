@@ -1,5 +1,7 @@
 # Tables 5(b) and 7, PEG and LEM: LIM's convolution within each window.
 # (ours) Which row of 5(b) has which module is told from the differences that section 4.4 names.
-_base_ = ["./scalablevit-small_8xb128_in1k.py", "../../_base_/scalablevit-small.py"]
+_base_ = "./scalablevit-small_8xb128_in1k.py"
 
-model = dict(backbone=dict(arch=dict(_base_.arch, _delete_=True, attentions=["WSAWithLEM", "SSA"])))
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, base="small", attentions=["WSAWithLEM", "SSA"]))
+)

@@ -1,7 +1,7 @@
 # Table 5(b), neither PEG nor LEM nor LIM.
 # (ours) Which row has which module is told from the differences that section 4.4 names.
-_base_ = ["./scalablevit-small_8xb128_in1k.py", "../../_base_/scalablevit-small.py"]
+_base_ = "./scalablevit-small_8xb128_in1k.py"
 
 model = dict(
-    backbone=dict(arch=dict(_base_.arch, _delete_=True, attentions=["WSA", "SSA"], peg=False))
+    backbone=dict(arch=dict(_delete_=True, base="small", attentions=["WSA", "SSA"], peg=False))
 )

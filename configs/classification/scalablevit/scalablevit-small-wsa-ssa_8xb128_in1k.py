@@ -1,5 +1,5 @@
 # Table 5(b), PEG alone: no LIM in the window attention.
 # (ours) Which row has which module is told from the differences that section 4.4 names.
-_base_ = ["./scalablevit-small_8xb128_in1k.py", "../../_base_/scalablevit-small.py"]
+_base_ = "./scalablevit-small_8xb128_in1k.py"
 
-model = dict(backbone=dict(arch=dict(_base_.arch, _delete_=True, attentions=["WSA", "SSA"])))
+model = dict(backbone=dict(arch=dict(_delete_=True, base="small", attentions=["WSA", "SSA"])))

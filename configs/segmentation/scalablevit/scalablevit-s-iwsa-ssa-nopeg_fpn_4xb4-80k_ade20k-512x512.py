@@ -1,9 +1,9 @@
 # Table 5(b), LIM alone: the model without PEG.
-_base_ = ["./scalablevit-s_fpn_4xb4-80k_ade20k-512x512.py", "../../_base_/scalablevit-small.py"]
+_base_ = "./scalablevit-s_fpn_4xb4-80k_ade20k-512x512.py"
 
 model = dict(
     backbone=dict(
-        arch=dict(_base_.arch, _delete_=True, attentions=["IWSA", "SSA"], peg=False),
+        arch=dict(_delete_=True, base="small", attentions=["IWSA", "SSA"], peg=False),
         init_cfg=dict(
             checkpoint="work_dirs/scalablevit-small-iwsa-ssa-nopeg_8xb128_in1k/epoch_300.pth"
         ),
