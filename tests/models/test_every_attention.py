@@ -55,31 +55,36 @@ def build(name: str) -> nn.Module:
 
 
 @each_attention
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_equals_brute_force(name, size):
+def test_equals_brute_force(name):
     module = build(name)
-    x = torch.randn(2, *size, 8)
-    with torch.no_grad():
-        expected = BRUTE_FORCE[name](module, x)
-        torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4 * expected.std())
+    for size in SIZES:
+        x = torch.randn(2, *size, 8)
+        with torch.no_grad():
+            expected = BRUTE_FORCE[name](module, x)
+            torch.testing.assert_close(
+                module(x), expected, rtol=1e-4, atol=1e-4 * expected.std(), msg=whose(size)
+            )
 
 
 @each_attention
-@pytest.mark.parametrize("size", [(7, 8), (8, 9), (9, 10)], ids=str)
-@pytest.mark.parametrize(
-    ("dtype", "rtol", "atol"), [(torch.float32, 1e-3, 1e-4), (torch.float64, 1e-8, 1e-8)]
-)
-def test_gradients_equal_brute_force(name, size, dtype, rtol, atol):
+def test_gradients_equal_brute_force(name):
     # In the brute force, too, nothing flows through the associations with super tokens.
-    module = build(name).to(dtype)
-    x = torch.randn(1, *size, 8, dtype=dtype, requires_grad=True)
-    seed = torch.randn_like(x)
-    wanted = [x, *module.parameters()]
-    expected = torch.autograd.grad((BRUTE_FORCE[name](module, x) * seed).sum(), wanted)
-    actual = torch.autograd.grad((module(x) * seed).sum(), wanted)
-    if isinstance(module, SuperTokenAttention):  # associations are computed in float32
-        rtol, atol = max(rtol, 1e-5), max(atol, 1e-5)
-    for a, b in zip(actual, expected, strict=True):
-        # The bias of the keys has no gradient but rounding: softmax does not see it.
-        largest = max(1.0, float(b.abs().max()))
-        torch.testing.assert_close(a, b, rtol=rtol, atol=atol * largest)
+    for dtype, rtol, atol in [(torch.float32, 1e-3, 1e-4), (torch.float64, 1e-8, 1e-8)]:
+        module = build(name).to(dtype)
+        if isinstance(module, SuperTokenAttention):  # associations are computed in float32
+            rtol, atol = max(rtol, 1e-5), max(atol, 1e-5)
+        for size in [(7, 8), (8, 9), (9, 10)]:
+            x = torch.randn(1, *size, 8, dtype=dtype, requires_grad=True)
+            seed = torch.randn_like(x)
+            wanted = [x, *module.parameters()]
+            expected = torch.autograd.grad((BRUTE_FORCE[name](module, x) * seed).sum(), wanted)
+            actual = torch.autograd.grad((module(x) * seed).sum(), wanted)
+            for a, b in zip(actual, expected, strict=True):
+                # The bias of the keys has no gradient but rounding: softmax does not see it.
+                near = atol * max(1.0, float(b.abs().max()))
+                torch.testing.assert_close(a, b, rtol=rtol, atol=near, msg=whose((dtype, size)))
+
+
+def whose(case):
+    """Puts the case of a loop in front of a message."""
+    return lambda message: f"{case}: {message}"
