@@ -18,6 +18,7 @@ from mmscalablevit.checks.configs import (
     named_evaluators,
 )
 from mmscalablevit.checks.label_maps import head_findings
+from mmscalablevit.checks.voc import voc_findings
 from mmscalablevit.errors import Finding
 
 
@@ -56,6 +57,7 @@ def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
             yield Finding(f"{split} classes", "fail", found, remedy)
         else:
             yield from coco_findings(cfg, split, dataset)
+            yield from voc_findings(cfg, split, dataset)
 
 
 def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
