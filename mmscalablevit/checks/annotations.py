@@ -61,7 +61,7 @@ def coco_findings(cfg: Config, split: str, dataset: Mapping[str, Any]) -> Iterat
                 return
             if loads_masks(dataset.get("pipeline")):
                 yield from file.mask_findings(classes)
-            if any(is_evaluated(path, entry) for entry in named_evaluators(cfg, split)):
+            if any(is_evaluated(path, entry) for _, entry in named_evaluators(cfg, split)):
                 yield from file.evaluation_findings(classes)
         yield from file.category_findings(classes, plain)
         yield file.box_finding()

@@ -23,14 +23,16 @@ def named_datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
         yield from placed_datasets(loader.dataset, f"{split}_dataloader.dataset")
 
 
-def named_evaluators(cfg: Config, split: str) -> list[Mapping[str, Any]]:
-    """The settings of a split's evaluators."""
-    given = cfg.get(f"{split}_evaluator") or []
-    return [
-        entry
-        for entry in ([given] if isinstance(given, Mapping) else given)
-        if isinstance(entry, Mapping)
-    ]
+def named_evaluators(cfg: Config, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Walk through the evaluators of a split: their places in the config, and their settings."""
+    place = f"{split}_evaluator"
+    given = cfg.get(place) or []
+    if isinstance(given, Mapping):
+        yield place, given
+        return
+    for number, evaluator in enumerate(given):
+        if isinstance(evaluator, Mapping):
+            yield f"{place}.{number}", evaluator
 
 
 def dataset_class(cfg: Config, dataset: Mapping[str, Any]) -> Any:

@@ -17,9 +17,10 @@ from mmscalablevit.checks.configs import (
     named_datasets,
     named_evaluators,
 )
+from mmscalablevit.checks.evaluators import evaluator_findings
 from mmscalablevit.checks.label_maps import head_findings
 from mmscalablevit.checks.voc import voc_findings
-from mmscalablevit.errors import Finding
+from mmscalablevit.errors import Finding, listed
 
 
 def require_data(cfg: Config, *loaders: str) -> None:
@@ -40,10 +41,12 @@ def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
         split: ``'train'``, ``'val'`` or ``'test'``.
 
     Yields:
-        What is missing; where nothing is, what the annotation files have. Of training, heads
+        What is missing; where nothing is, what the annotation files and folders have, and whether
+        the evaluators fit. Of a training, parts of the config that the Runner would miss, and heads
         that cannot learn.
     """
     if split == "train":
+        yield from part_findings(cfg)
         yield from head_findings(cfg)
     missing = list(file_findings(cfg, split))
     yield from missing
@@ -58,6 +61,22 @@ def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
         else:
             yield from coco_findings(cfg, split, dataset)
             yield from voc_findings(cfg, split, dataset)
+            yield from folder_findings(cfg, split, dataset)
+    yield from evaluator_findings(cfg, split)
+
+
+def part_findings(cfg: Config) -> Iterator[Finding]:
+    """Look for parts of a config without those that the Runner wants beside them."""
+    thirds = {"train": "optim_wrapper", "val": "val_evaluator", "test": "test_evaluator"}
+    for split, third in thirds.items():
+        parts = (f"{split}_dataloader", f"{split}_cfg", third)
+        given = [part for part in parts if cfg.get(part) is not None]
+        if given and len(given) < len(parts):
+            lacking = " and no ".join(part for part in parts if part not in given)
+            found = f"the config has {' and '.join(given)}, but no {lacking}"
+            options = " ".join(f"{part}=None" for part in given)
+            remedy = f"set all three, or none: --cfg-options {options}"
+            yield Finding(f"{split} parts", "fail", found, remedy)
 
 
 def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
@@ -71,8 +90,7 @@ def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
                 found += f" below {Path.cwd()}"
             place_them = f"or name their place: --cfg-options {place}.data_root=DIR"
             yield Finding(name, "fail", found, f"put or link the data there, {place_them}")
-    key = f"{split}_evaluator"
-    for evaluator in named_evaluators(cfg, split):
+    for key, evaluator in named_evaluators(cfg, split):
         path = evaluator.get("ann_file")
         if not isinstance(path, str) or "://" in path or not _is_local(evaluator):
             continue
@@ -112,3 +130,27 @@ def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
 def _is_local(settings: Mapping[str, Any]) -> bool:
     backend = (settings.get("backend_args") or {}).get("backend", "local")
     return backend in ("local", "LocalBackend")
+
+
+def folder_findings(cfg: Config, split: str, dataset: Mapping[str, Any]) -> Iterator[Finding]:
+    """Compare the folders of MMPretrain's ``CustomDataset`` with the classes, one for each."""
+    kind, prefix = dataset_class(cfg, dataset), dataset.get("data_prefix") or ""
+    if isinstance(prefix, Mapping):
+        prefix = prefix.get("img_path") or ""
+    folder = os.path.join(dataset.get("data_root") or "", prefix)
+    classes = class_names(kind, dataset)
+    by_folders = dataset.get("with_label", True) and not dataset.get("ann_file")
+    known = getattr(kind, "__module__", "") == "mmpretrain.datasets.custom"
+    if not known or not by_folders or not classes or not os.path.isdir(folder):
+        return
+    folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if len(folders) != len(classes):
+        found = f"{folder} has {len(folders)} folders for {len(classes)} classes"
+        remedy = "a folder for each class, an empty one if it has no images, and no other"
+        more = [name for name in folders if name not in classes]
+        lacking = [name for name in classes if name not in folders]
+        if more and len(more) < len(folders):  # otherwise classes and folders have other names
+            found += f"; of no class: {listed(more, 5)}"
+        if lacking and len(lacking) < len(classes):
+            found += f"; without a folder: {listed(lacking, 5)}"
+        yield Finding(f"{split} folders", "fail", found, remedy)

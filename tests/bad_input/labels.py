@@ -107,6 +107,16 @@ def map_alone(place: Place) -> Messages:
     return place.preflight(SEGMENTATION)
 
 
+def other_images(place: Place) -> Messages:
+    path = "data/digits/detection/annotations/instances_train2017.json"
+    return place.train(DETECTION, "--cfg-options", f"val_evaluator.ann_file={path}")
+
+
+def hidden_folder(place: Place) -> Messages:
+    (place.home / "data/pets/train/.ipynb_checkpoints").mkdir()
+    return place.train()
+
+
 CASES: dict[str, Case] = {
     "`metainfo.classes` is in another order than the annotations' categories": other_order,
     "the validation's annotations list the categories in another order than the training's": (
@@ -150,4 +160,12 @@ CASES: dict[str, Case] = {
         "void.py", '_base_ = "segmentation.py"\nmodel = dict(decode_head=dict(ignore_index=11))\n'
     ),
     "label maps have no image of their name, in the preflight": map_alone,
+    "a hidden folder lies beside those of the classes": hidden_folder,
+    "the validation has no data, but the rest of it": lambda place: place.train_with(
+        val_dataloader=None
+    ),
+    "the evaluator's annotations are of other images than the data set's": other_images,
+    "the accuracy is among more classes than there are": lambda place: place.train_with(
+        val_evaluator__topk=5
+    ),
 }

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS
 from mmscalablevit.checks import require
 from mmscalablevit.checks.classes import class_findings, inner_datasets
 from mmscalablevit.checks.configs import named_datasets
-from mmscalablevit.checks.datasets import file_findings
+from mmscalablevit.checks.datasets import file_findings, folder_findings, part_findings
 from mmscalablevit.checks.samples import explain, loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
 from tests.checks.scans import Scans
@@ -104,7 +104,7 @@ def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:
     assert "val_dataloader.dataset: data_prefix images" in found and "a.json" in found
     evaluator = {"type": "CocoMetric", "ann_file": "absent.json"}
     (found,) = faults({}, [{"type": "Accuracy"}, evaluator])
-    assert found == "val_evaluator: ann_file absent.json does not exist"
+    assert found == "val_evaluator.1: ann_file absent.json does not exist"
     assert not faults({}, {**evaluator, "backend_args": remote})
     assert not faults({}, {**evaluator, "ann_file": "https://host/absent.json"})
 
@@ -120,3 +120,34 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, workers: int) -> Non
         list(loader)
     expected = f"{tmp_path}/0.png cannot be decoded: it is damaged or no image"
     assert explain(caught.value, "config.py") == expected
+
+
+def test_parts_that_belong_together() -> None:
+    complete = {"val_dataloader": {}, "val_cfg": {}, "val_evaluator": []}
+    assert not list(part_findings(Config({}))) and not list(part_findings(Config(complete)))
+    (finding,) = part_findings(Config({**complete, "val_dataloader": None}))
+    assert finding.status == "fail"
+    assert finding.found == "the config has val_cfg and val_evaluator, but no val_dataloader"
+    assert finding.remedy.endswith("--cfg-options val_cfg=None val_evaluator=None")
+    (finding,) = part_findings(Config({**complete, "train_cfg": {}}))
+    assert "but no train_dataloader and no optim_wrapper" in finding.found
+
+
+def test_each_class_has_a_folder(tmp_path) -> None:
+    pytest.importorskip("mmpretrain")
+    cfg = Config({"default_scope": "mmpretrain"})
+
+    def found(*classes: str, **settings: object) -> list[str]:
+        dataset = {"type": "CustomDataset", "data_root": str(tmp_path), "data_prefix": "train"}
+        dataset.update(metainfo={"classes": classes}, **settings)
+        return [finding.found for finding in folder_findings(cfg, "train", dataset)]
+
+    for name in ("cat", "dog", ".trash"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    (text,) = found("cat", "dog")
+    assert text == f"{tmp_path}/train has 3 folders for 2 classes; of no class: .trash"
+    assert found("cat", "dog", "cow", "ant")[0].endswith("without a folder: cow, ant")
+    assert found("Katze", "Hund")[0].endswith("has 3 folders for 2 classes")
+    assert not found("cat", "dog", "cow") and not found()  # MMPretrain compares numbers alone
+    assert not found("cat", ann_file="list.txt") and not found("cat", with_label=False)
+    assert not found("cat", type="NoSuchDataset")
