@@ -11,9 +11,12 @@ from mmscalablevit.checks import require
 from mmscalablevit.checks.classes import class_findings, inner_datasets
 from mmscalablevit.checks.configs import named_datasets
 from mmscalablevit.checks.datasets import file_findings, folder_findings, part_findings
+from mmscalablevit.checks.evaluators import evaluator_findings
+from mmscalablevit.checks.label_maps import head_findings
 from mmscalablevit.checks.samples import explain, loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
 from tests.checks.scans import Scans
+from tests.leaves import LEAVES, load
 
 
 def test_a_run_stops_at_the_first_failure_and_hears_of_warnings_before_it(caplog) -> None:
@@ -151,3 +154,15 @@ def test_each_class_has_a_folder(tmp_path) -> None:
     assert not found("cat", "dog", "cow") and not found()  # MMPretrain compares numbers alone
     assert not found("cat", ann_file="list.txt") and not found("cat", with_label=False)
     assert not found("cat", type="NoSuchDataset")
+
+
+@pytest.mark.parametrize("name", ["mmpretrain", "mmdet", "mmseg"])
+def test_no_config_of_the_repository_is_refused(name: str) -> None:
+    pytest.importorskip(name)
+    configs = [load(leaf) for leaf in LEAVES]
+    configs = [cfg for cfg in configs if cfg.default_scope == name]
+    assert len(configs) > 5
+    for cfg in configs:
+        splits = [evaluator_findings(cfg, split) for split in ("val", "test")]
+        for findings in (part_findings(cfg), head_findings(cfg), *splits):
+            assert not list(findings), cfg.filename
