@@ -46,13 +46,21 @@ def data_classes(metainfo: Mapping[str, Any] | None) -> list[str] | None:
     return None if classes is None else list(classes)
 
 
-def class_findings(model: Mapping[str, Any], split: str, dataset: Any) -> Iterator[Finding]:
+def trained_classes(checkpoint: Mapping[str, Any]) -> list[str] | None:
+    """The classes that a checkpoint was trained with; None where it does not say."""
+    return data_classes((checkpoint.get("meta") or {}).get("dataset_meta"))
+
+
+def class_findings(
+    model: Mapping[str, Any], split: str, dataset: Any, alone: bool = False
+) -> Iterator[Finding]:
     """Compare a built data set's classes with the model's heads, and with its folders.
 
     Args:
         model: The config's model.
         split: ``'train'``, ``'val'`` or ``'test'``.
         dataset: A data set that is none of MMEngine's wrappers.
+        alone: Whether neither a training's data set nor a checkpoint says which class is which.
     """
     name, classes = f"{split} classes", data_classes(getattr(dataset, "metainfo", None))
     if classes is None:
@@ -73,8 +81,7 @@ def class_findings(model: Mapping[str, Any], split: str, dataset: Any) -> Iterat
     remedy = "give the data set the model's classes in metainfo.classes"
     if len(classes) > min(different.values()):
         yield Finding(name, "fail", found, f"--cfg-options {setting}, or {remedy}")
-    elif split == "test" and folders == classes:
-        # Which of the model's classes these are, nobody knows: the training's folders are not here.
+    elif alone and folders == classes:
         found += "; named by folders alone, they may be numbered otherwise than in training"
         yield Finding(name, "fail", found, f"{remedy}, and an empty folder to those without images")
     else:  # classes without samples can be trained

@@ -11,12 +11,14 @@ import numpy as np
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmscalablevit.checkpoints import Checkpoint
 from mmscalablevit.checks import require
 from mmscalablevit.checks.classes import (
     class_findings,
     inner_datasets,
     loader_classes,
     numbering_findings,
+    trained_classes,
 )
 from mmscalablevit.checks.configs import model_classes
 from mmscalablevit.checks.images import map_findings
@@ -72,7 +74,7 @@ def explain(error: BaseException, config: str) -> str | None:
     return None
 
 
-def require_samples(runner: Runner, split: str) -> None:
+def require_samples(runner: Runner, split: str, checkpoint: Checkpoint | None = None) -> None:
     """Check that loaders give samples, and of the classes that the model has.
 
     To be called before the training or the test, which would do nothing, wait for ever, or fail
@@ -81,6 +83,7 @@ def require_samples(runner: Runner, split: str) -> None:
     Args:
         runner: The run.
         split: ``'train'``, which looks at the validation's loader, too, or ``'test'``.
+        checkpoint: The one that is tested, or resumed.
 
     Raises:
         UsageError: There are no samples, or their classes are not the model's.
@@ -91,25 +94,31 @@ def require_samples(runner: Runner, split: str) -> None:
         loaders = {"train": runner.train_dataloader}
         if runner.val_loop is not None:
             loaders["val"] = runner.val_loop.dataloader
+    trained = checkpoint and trained_classes(checkpoint.content)
     for name, loader in loaders.items():
-        require(loader_findings(runner.cfg.model, name, loader), f"{name}_dataloader: ")
-    require(numbering_findings(loader_classes(loaders)))
+        findings = loader_findings(runner.cfg.model, name, loader, name == "test" and not trained)
+        require(findings, f"{name}_dataloader: ")
+    numbered = {checkpoint.path: trained} if checkpoint and trained else {}
+    require(numbering_findings({**numbered, **loader_classes(loaders)}))
     for dataset in inner_datasets(loaders["train"].dataset) if split == "train" else ():
         found = map_findings(runner.cfg, split, dataset, MAPS)
         # What the pipeline makes of labels that do not fit, its batches tell.
         require((finding for finding in found if finding.status == "warn"), "train_dataloader: ")
 
 
-def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) -> Iterator[Finding]:
+def loader_findings(
+    model: Mapping[str, Any], split: str, loader: DataLoader, alone: bool = False
+) -> Iterator[Finding]:
     """Examine what a loader gives, without reading any image.
 
     Args:
         model: The config's model.
         split: ``'train'``, ``'val'`` or ``'test'``.
         loader: Its data loader.
+        alone: See :func:`.class_findings`.
 
     Yields:
-        What was found about the number of samples and the classes.
+        What was found about the number of samples, the classes and the pairs of files.
     """
     name, dataset = f"{split} data", cast("Sized", loader.dataset)
     size = len(dataset)
@@ -125,7 +134,7 @@ def loader_findings(model: Mapping[str, Any], split: str, loader: DataLoader) ->
     else:
         yield Finding(name, "ok", f"{size} samples, {len(loader)} batches")
     for inner in inner_datasets(dataset):
-        yield from class_findings(model.get("module", model), split, inner)
+        yield from class_findings(model.get("module", model), split, inner, alone)
         yield from partner_findings(split, inner)
 
 

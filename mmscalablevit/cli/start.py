@@ -74,7 +74,7 @@ def prepare_training(args: argparse.Namespace, held: contextlib.ExitStack) -> Re
         runner.register_hook(MatchingCheckpointHook())
     weights.hand_on(runner, pretrained)
     provenance.record(runner, args.config, content)
-    samples.require_samples(runner, "train")
+    samples.require_samples(runner, "train", start if cfg.resume else None)
     runner.register_hook(CheckDataHook(cfg))
     adapt_model(runner, args)
     return runner
@@ -129,7 +129,7 @@ def prepare_test(args: argparse.Namespace) -> tuple[LoadedRunner, list[str]]:
 
     runner = LoadedRunner.from_cfg(cfg)
     runner.loaded = checkpoint
-    samples.require_samples(runner, "test")
+    samples.require_samples(runner, "test", checkpoint)
     runner.register_hook(MatchingCheckpointHook())
     runner.register_hook(CheckDataHook(cfg))
     if args.show_dir:

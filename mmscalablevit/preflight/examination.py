@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader
 
 from mmscalablevit.checks import weights
 from mmscalablevit.checks.classes import (
-    data_classes,
     inner_datasets,
     loader_classes,
     numbering_findings,
+    trained_classes,
 )
 from mmscalablevit.checks.datasets import config_findings
 from mmscalablevit.checks.images import image_findings
@@ -124,7 +124,8 @@ def examine_data(
             continue  # it cannot be built
         try:
             loader = build_loader(cfg, key)
-            yield from loader_findings(cfg.model, split, loader)
+            alone = not loaders and split == "test" and not options.checkpoint
+            yield from loader_findings(cfg.model, split, loader, alone)
             for dataset in inner_datasets(loader.dataset):
                 yield from label_findings(cfg.model, split, dataset)
                 yield from image_findings(cfg, split, dataset, options.images)
@@ -220,7 +221,7 @@ def checkpoint_findings(
         yield Finding(name, "fail", f"{found}; not {listed(lacking, 3)}", remedy)
     else:
         yield Finding(name, "ok", found)
-    trained = data_classes((checkpoint.content.get("meta") or {}).get("dataset_meta"))
+    trained = trained_classes(checkpoint.content)
     if classes and trained:
         first = next(iter(classes))
         yield from numbering_findings({first: classes[first], "checkpoint": trained})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from tests.bad_input.place import Case, Messages, Place
@@ -35,6 +36,12 @@ def no_folder(place: Place) -> Messages:
 def no_folder_in_test(place: Place) -> Messages:
     shutil.rmtree(place.home / "data/pets/val/cat")
     return place.run("test.py", named_by_folders(place), place.checkpoint())
+
+
+def other_order_in_training(place: Place) -> Messages:
+    content = torch.load(place.checkpoint(), weights_only=True)
+    content["meta"] = {"dataset_meta": {"classes": ["dog", "cat", "hamster"]}}
+    return place.test(place.saved("trained.pth", content))
 
 
 def one_folder_more(place: Place) -> Messages:
@@ -129,6 +136,7 @@ CASES: dict[str, Case] = {
     "the validation lacks the folder of a class, and folders name the classes, in a test": (
         no_folder_in_test
     ),
+    "the checkpoint was trained with the classes in another order": other_order_in_training,
     "the validation has the folder of a class more": one_folder_more,
     "a single class is named without a comma or brackets": lambda place: place.train_file(
         "one.py",
