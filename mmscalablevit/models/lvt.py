@@ -26,7 +26,7 @@ from mmscalablevit.models.layers import (
     to_nhwc,
 )
 from mmscalablevit.models.pyramid import PyramidBackbone, Stage
-from mmscalablevit.models.windows import crop, divides, pad_to_multiple
+from mmscalablevit.models.windows import crop, divides, pad_to_multiple, windows_along
 
 NORM_EPS = 1e-5  # PyTorch's default, unlike the other backbones
 
@@ -112,7 +112,7 @@ class CSA(nn.Module):
 
     def window_values(self, x: Tensor) -> Tensor:
         """Values of each of the L windows, (B, L, heads, 9, d), from a (B, H, W, C) map."""
-        height, width = (-(-n // self.STRIDE) * self.STRIDE for n in x.shape[1:3])
+        height, width = (windows_along(n, self.STRIDE) * self.STRIDE for n in x.shape[1:3])
         padded = F.pad(x, (0, 0, 1, width - x.shape[2], 1, height - x.shape[1]))
         by_position = torch.cat(
             [
@@ -127,7 +127,7 @@ class CSA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        rows, columns = (-(-n // self.STRIDE) for n in x.shape[1:3])
+        rows, columns = (windows_along(n, self.STRIDE) for n in x.shape[1:3])
         out = self.attention_weights(x) @ self.window_values(x)
         kernel = (self.KERNEL_SIZE, self.KERNEL_SIZE)
         windows = out.unflatten(3, kernel).unflatten(1, (rows, columns))

@@ -35,6 +35,7 @@ from mmscalablevit.models.windows import (
     pad_to_multiple,
     real_tokens,
     split_windows,
+    windows_along,
 )
 
 
@@ -82,7 +83,7 @@ class WSA(nn.Module):
         # First the cut, then the projection: x is a third of what comes out.
         qkv = self.qkv(split_windows(x, self.window_size))
         attended = self.attend_windows(qkv, self.real_keys(x))
-        return self.proj(join_windows(attended, self.window_size, x.shape[1:3]))
+        return self.proj(join_windows(attended, self.window_size, x.shape[:3]))
 
 
 class IWSA(WSA):
@@ -98,7 +99,7 @@ class IWSA(WSA):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        size, window = x.shape[1:3], self.window_size
+        size, window = x.shape[:3], self.window_size
         qkv = self.qkv(split_windows(x, window))
         local = self.lim(join_windows(qkv[..., -x.shape[-1] :], window, size))
         attended = self.attend_windows(qkv, self.real_keys(x))
@@ -173,8 +174,8 @@ class SWSA(WSA):
         qkv = self.qkv(cut(x))
         bias = self.position_bias().to(qkv.dtype).masked_fill(apart, -torch.inf)
         attended = self.attend_windows(qkv, bias)
-        height, width = (-(-n // window) * window for n in size)
-        whole = join_windows(attended, window, (height, width))
+        height, width = (windows_along(n, window) * window for n in size)
+        whole = join_windows(attended, window, (x.shape[0], height, width))
         return self.proj(crop(torch.roll(whole, (down, right), (1, 2)), size))
 
 

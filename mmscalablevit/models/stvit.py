@@ -32,7 +32,7 @@ from mmscalablevit.models.layers import (
     to_nhwc,
 )
 from mmscalablevit.models.pyramid import PyramidBackbone, Stage
-from mmscalablevit.models.windows import join_windows, split_windows
+from mmscalablevit.models.windows import join_windows, split_windows, windows_along
 
 PER_STAGE_KEYS = ("embed_dims", "depths", "num_heads", "cell_sizes", "layer_scales")
 DEFAULTS: Arch = {"ffn_ratio": 4.0}
@@ -155,7 +155,7 @@ class SuperTokenAttention(MapAttention):
 
     def split_cells(self, x: Tensor) -> Tensor:
         """Split a map (B, H, W, C) into the pixels of its h x w cells, (B, h, w, c * c, C)."""
-        grid = (-(-length // self.cell_size) for length in x.shape[1:3])
+        grid = (windows_along(length, self.cell_size) for length in x.shape[1:3])
         return split_windows(x, self.cell_size).unflatten(0, (x.shape[0], *grid))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class SuperTokenAttention(MapAttention):
         sums = scatter_neighbors(affinity.transpose(-1, -2) @ pixels)
         super_tokens = super().forward((sums / totals).to(x.dtype))
         pixels = affinity @ gather_neighbors(super_tokens)
-        return join_windows(pixels.flatten(0, 2), self.cell_size, x.shape[1:3])
+        return join_windows(pixels.flatten(0, 2), self.cell_size, x.shape[:3])
 
 
 class ConvFFN(nn.Module):

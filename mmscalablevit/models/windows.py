@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-Size = Sequence[int]  # height and width; a slice of a tensor's shape is one
+Size = Sequence[int]  # lengths along a map's axes; a slice of a tensor's shape is one
 
 
 def is_known(condition: bool | torch.SymBool) -> bool:
@@ -34,8 +34,7 @@ def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
     """Pad a (B, H, W, C) map with zeros below and on the right, until both sides divide."""
     if divides(divisor, x):
         return x  # padding by nothing would copy the map
-    bottom, right = (-(-length // divisor) * divisor - length for length in x.shape[1:3])
-    return F.pad(x, (0, 0, 0, right, 0, bottom))
+    return _resize(x, [windows_along(length, divisor) * divisor for length in x.shape[1:3]])
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
@@ -49,29 +48,37 @@ def split_windows(x: Tensor, window: int) -> Tensor:
         Tokens (B*n*m, M*M, C), with n = ceil(H / M) and m = ceil(W / M): windows in row-major
         order, the tokens of a window in column-major order.
     """
+    batch, height, width, channels = x.shape
+    n, m = windows_along(height, window), windows_along(width, window)
     strips = _strips(pad_to_multiple(x, window), window)
-    return reshape(strips.transpose(1, 2), -1, window**2, x.shape[3])
+    return _reshape(strips.transpose(1, 2), batch * n * m, window**2, channels)
 
 
 def join_windows(windows: Tensor, window: int, size: Size, onto: Tensor | None = None) -> Tensor:
-    """Undo :func:`split_windows`.
+    """Undo :func:`split_windows`, for a map of a given size.
 
     Args:
         windows: Tokens (B*n*m, M*M, C).
         window: Side M of a window.
-        size: Height and width (H, W) of the map.
+        size: Batch, height and width (B, H, W) of the map.
         onto: Map (B, H, W, C) to add the windows to: one pass over the memory less than an
             addition afterwards.
 
     Returns:
         Map (B, H, W, C).
     """
-    height, width = (-(-length // window) * window for length in size)
+    batch, *sides = size
+    n, m = (windows_along(side, window) for side in sides)
     channels = windows.shape[-1]
-    strips = reshape(windows, -1, width, window, channels).transpose(1, 2)
+    strips = _reshape(windows, batch * n, m * window, window, channels).transpose(1, 2)
     if onto is not None:
         strips = _strips(pad_to_multiple(onto, window), window) + strips
-    return crop(reshape(strips, -1, height, width, channels), size)
+    return crop(_reshape(strips, batch, n * window, m * window, channels), sides)
+
+
+def windows_along(length: int, window: int) -> int:
+    """Number of windows that cover a side."""
+    return (length + window - 1) // window
 
 
 def _strips(x: Tensor, window: int) -> Tensor:
@@ -80,11 +87,15 @@ def _strips(x: Tensor, window: int) -> Tensor:
     Strips, whose windows have their tokens in column-major order, spare the graph of any size a
     dimension for n or m alone: PyTorch makes another graph of a dimension that is 1.
     """
-    return reshape(x, -1, window, *x.shape[2:])
+    batch, height, width, channels = x.shape
+    return _reshape(x, batch * (height // window), window, width, channels)
 
 
-def reshape(x: Tensor, *shape: int) -> Tensor:
-    """Reshape by way of one dimension, whose strides hold no question to a symbolic size."""
+def _reshape(x: Tensor, *shape: int) -> Tensor:
+    """Reshape by way of one dimension, whose strides hold no question to a symbolic size.
+
+    No length is left to be inferred: a symbolic division of all others costs a compiler minutes.
+    """
     return x.flatten().unflatten(0, shape)
 
 
@@ -106,8 +117,13 @@ def real_tokens(x: Tensor, window: int) -> Tensor | None:
 
 def crop(x: Tensor, size: Size) -> Tensor:
     """Undo :func:`pad_to_multiple`: cut a map (B, H', W', C) to a size (H, W)."""
-    bottom, right = size[0] - x.shape[1], size[1] - x.shape[2]
-    if is_known(bottom == 0) and is_known(right == 0):
+    if all(is_known(a == b) for a, b in zip(x.shape[1:3], size, strict=True)):
         return x
+    return _resize(x, size)
+
+
+def _resize(x: Tensor, size: Size) -> Tensor:
+    """Fill a map up with zeros below and on the right, or cut it, to a size (H, W)."""
+    bottom, right = size[0] - x.shape[1], size[1] - x.shape[2]
     # Padding by a negative amount cuts; slices would tie a graph to sizes that need them.
     return F.pad(x, (0, 0, 0, right, 0, bottom))

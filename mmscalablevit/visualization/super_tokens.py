@@ -42,7 +42,7 @@ def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
     )[None, :, :, None].expand(batch, -1, -1, weights.shape[3], -1)
     chosen = weights.masked_fill(numbers < 0, -1.0).argmax(dim=-1, keepdim=True)
     assigned = numbers.gather(-1, chosen)
-    return join_windows(assigned.flatten(0, 2), attention.cell_size, x.shape[1:3])[..., 0]
+    return join_windows(assigned.flatten(0, 2), attention.cell_size, x.shape[:3])[..., 0]
 
 
 def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
