@@ -25,11 +25,8 @@ from tests.fuzz import damage, examples
 class Dangerous:
     """An object that makes a directory when it is unpickled."""
 
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.marker),)
+        return os.mkdir, (str(MARKER),)
 
 
 MARKER = Path(tempfile.gettempdir()) / f"executed-{os.getpid()}"
@@ -49,56 +46,49 @@ def save(content: Any, zipped: bool) -> bytes:
 
 FILES = [
     save(content, zipped)
-    for content in (CONTENT, {**CONTENT, "hook": Dangerous(MARKER)})
+    for content in (CONTENT, {**CONTENT, "hook": Dangerous()})
     for zipped in (True, False)
 ]
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A checkpoint that was cut, or some of whose bytes are others, doubled or gone."""
-    return damage(draw, draw(st.sampled_from(FILES)))
+def damaged(draw: st.DrawFn) -> bytes:
+    """A checkpoint that was cut or changed, or bytes at random behind the beginning of one."""
+    if draw(st.integers(0, 3)):
+        return damage(draw, draw(st.sampled_from(FILES)))
+    return draw(st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02}"])) + draw(st.binary(max_size=300))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.slow
 @examples(1000)
-@given(content=mutated())
+@given(content=damaged())
 def test_a_damaged_file_is_read_or_refused_and_never_runs_code(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "mutated.pth"
+    path = tmp_path_factory.getbasetemp() / "damaged.pth"
     path.write_bytes(content)
     try:
         loaded = load_file(path)
     except CheckpointError as error:
         assert str(path) in str(error) and "weights_only" not in str(error)
     else:
-        try:
-            weights = find_state_dict(loaded, path)
-        except CheckpointError:
-            weights = {}
-        assert all(isinstance(value, torch.Tensor) for value in weights.values())
-        try:
-            convert(loaded) if isinstance(loaded, dict) else None
-        except ValueError as error:
-            assert str(error)
+        check_weights_or_refusals(loaded)
     assert not MARKER.exists()
 
 
-@examples(300)
-@given(content=st.binary(max_size=300), head=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02}"]))
-def test_any_bytes_are_no_checkpoint(
-    content: bytes, head: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "bytes.pth"
-    path.write_bytes(head + content)
+def check_weights_or_refusals(content: Any) -> None:
+    """Weights are found or their absence told; conversion tells that nothing is released."""
     try:
-        find_state_dict(load_file(path), path)
+        weights = find_state_dict(content, "x.pth")
     except CheckpointError as error:
-        assert str(path) in str(error)
+        assert "x.pth" in str(error)
     else:
-        raise AssertionError("bytes at random hold no tensors")
+        assert weights and all(isinstance(name, str) for name in weights)
+        assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    if isinstance(content, dict):
+        with pytest.raises(ValueError, match=r".+"):
+            convert(content)
 
 
 def test_the_dangerous_files_are_dangerous() -> None:
@@ -114,31 +104,18 @@ def test_the_dangerous_files_are_dangerous() -> None:
 LEAVES = st.one_of(
     st.none(), st.integers(), st.text(max_size=5), st.just(torch.ones(2)), st.floats()
 )
+KEYS = st.one_of(st.sampled_from(["state_dict", "model", "x"]), st.integers())
 OBJECTS = st.recursive(
     LEAVES,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(
-            st.one_of(st.sampled_from(["state_dict", "model", "x"]), st.integers()), inner
-        ),
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner)),
     max_leaves=8,
 )
 
 
-@examples(300)
+@examples(100)
 @given(content=OBJECTS)
 def test_any_object_is_weights_or_refused(content: Any) -> None:
-    try:
-        weights = find_state_dict(content, "x.pth")
-    except CheckpointError as error:
-        assert "x.pth" in str(error)
-    else:
-        assert weights
-        assert all(isinstance(key, str) for key in weights)
-    if isinstance(content, dict):
-        with pytest.raises(ValueError, match=r".+"):
-            convert(content)
+    check_weights_or_refusals(content)
 
 
 # Shapes alone: the conversion moves and joins entries, and looks at no value.
@@ -158,7 +135,7 @@ def converted_shapes(name: str) -> dict[str, torch.Size]:
 
 
 @pytest.mark.slow
-@examples(150)
+@examples(50)
 @given(name=st.sampled_from(list(RELEASED)), data=st.data())
 def test_a_changed_release_is_converted_whole_or_refused(name: str, data: st.DataObject) -> None:
     """One entry is taken out, renamed, reshaped, added or replaced by what is no tensor."""
@@ -177,14 +154,12 @@ def test_a_changed_release_is_converted_whole_or_refused(name: str, data: st.Dat
     elif action == "object":
         released[key] = data.draw(st.one_of(st.none(), st.integers(), st.text(max_size=3)))
     else:
-        keys = data.draw(st.permutations(sorted(released)))
-        released = {key: released[key] for key in keys}
+        released = {key: released[key] for key in data.draw(st.permutations(sorted(released)))}
     wrapped = data.draw(st.sampled_from(["model", "state_dict", None]))
     try:
         converted = convert({wrapped: released} if wrapped else released)
     except ValueError as error:
-        assert action != "order"
-        assert str(error)
+        assert str(error) and action != "order"
     else:
         # What was changed does not go into the result: STViT's constant kernels and counters.
         shapes = {key: value.shape for key, value in converted.state_dict.items()}
