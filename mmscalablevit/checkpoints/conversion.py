@@ -46,15 +46,12 @@ class Converted(NamedTuple):
 
 
 def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mapping[str, Tensor]:
-    """Find the weights in the contents of a checkpoint file.
+    """Find the state dict in the contents of a checkpoint file.
 
     Args:
         checkpoint: ``{'model': state dict, ...}``, ``{'state_dict': ...}``, each possibly with
             a moving average in ``'model_ema'`` or ``'state_dict_ema'``; or the bare state dict.
         ema: Take the moving average. Without, it is taken only if there is nothing else.
-
-    Returns:
-        The state dict.
 
     Raises:
         ValueError: There is none, or there are several, or it holds other things than tensors.
@@ -99,16 +96,13 @@ def expected_entries(family: Family, arch: str, num_classes: int) -> StateDict:
     """The classifier's entries, backbone and head, on PyTorch's meta device."""
     with torch.device("meta"):
         backbone = MODELS.build({"type": family.name, "arch": arch, **family.settings})
-        entries = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
-        head = family.head_shapes(backbone.embed_dims[-1], num_classes)
-        return entries | {name: torch.empty(shape) for name, shape in head.items()}
-
-
-def stage_widths(family: Family, state_dict: Mapping[str, Tensor]) -> list[int]:
-    """Widths of the stages that have the family's entries; none in another family's state dict."""
-    names = [family.width_entry.format(stage=stage) for stage in range(NUM_STAGES)]
-    entries = [state_dict[name] for name in names if name in state_dict]
-    return [entry.shape[0] if entry.ndim else 0 for entry in entries]
+        parts = {"backbone": backbone}
+        for name, layer in family.head(backbone.embed_dims[-1], num_classes).items():
+            parts[f"head.{name}".rstrip(".")] = layer
+    entries: StateDict = {}
+    for name, part in parts.items():
+        entries |= part.state_dict(prefix=f"{name}.")
+    return entries
 
 
 def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
@@ -117,28 +111,30 @@ def recognize(state_dict: Mapping[str, Tensor]) -> tuple[Family, str]:
     Raises:
         ValueError: It is no released backbone, more than one, or of unknown widths.
     """
-    found = {family.name: stage_widths(family, state_dict) for family in FAMILIES}
-    found = {name: widths for name, widths in found.items() if widths}
+    found: dict[str, list[int]] = {}  # widths of the stages that have a family's entries
+    for family in FAMILIES:
+        names = [family.width_entry.format(stage=stage) for stage in range(NUM_STAGES)]
+        entries = [state_dict[name] for name in names if name in state_dict]
+        if entries:
+            found[family.name] = [entry.shape[0] if entry.ndim else 0 for entry in entries]
     if not found:
-        entries = [f"{family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES]
-        wanted = dict.fromkeys(entries)  # the forms of a family have the same
+        wanted = [f"{family.name}: {family.width_entry.format(stage=0)}" for family in FAMILIES]
         raise ValueError(
-            f"not a released checkpoint: it has none of the entries{listed_below(wanted, LISTED)}\n"
+            "not a released checkpoint: it has none of the entries"
+            f"{listed_below(dict.fromkeys(wanted), LISTED)}\n"
             f"Its entries are{listed_below(state_dict, LISTED)}"
         )
     if len(found) > 1:
         raise ValueError(
             f"a mixture: it has entries of {' and of '.join(found)}. Convert each checkpoint alone"
         )
-    (name, widths), *_ = found.items()
-    family = next(
-        family for family in FAMILIES if family.name == name and family.has_form(state_dict)
-    )
-    known = {dims: arch for arch, dims in family.widths.items()}
-    if tuple(widths) not in known:
-        archs = "; ".join(f"{arch} {list(dims)}" for dims, arch in known.items())
+    ((name, widths),) = found.items()
+    family = next(f for f in FAMILIES if f.name == name and f.has_form(state_dict))
+    arch = next((arch for arch, dims in family.widths.items() if list(dims) == widths), None)
+    if arch is None:
+        archs = "; ".join(f"{arch} {list(dims)}" for arch, dims in family.widths.items())
         raise ValueError(f"no released {name} has the widths {widths}; known are {archs}")
-    return family, known[tuple(widths)]
+    return family, arch
 
 
 def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
@@ -147,9 +143,6 @@ def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
     Args:
         checkpoint: Contents of the file; see :func:`select_state_dict`.
         ema: Take the moving average of the weights, where the file has both.
-
-    Returns:
-        The weights in this package's names.
 
     Raises:
         ValueError: It is not a released checkpoint, or a mixture; the message lists the keys

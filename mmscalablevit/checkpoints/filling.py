@@ -53,10 +53,10 @@ class Filling(NamedTuple):
 def read_filling(
     module: nn.Module, path: str, prefix: str | None, optional: Iterable[str]
 ) -> Filling:
-    """Read the weights for a module, and make sure that they fill it.
+    """Read the weights for a module, which may lie on the meta device, and see that they fill it.
 
     Args:
-        module: The module, which may lie on PyTorch's meta device.
+        module: The module.
         path: A file, or an address that MMEngine loads from (``https://...``).
         prefix: Prefix of the module's entries in the file, such as ``'backbone.'``.
         optional: Names, or beginnings of names, that the file may lack.

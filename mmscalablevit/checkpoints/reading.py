@@ -118,9 +118,6 @@ def load_file(
         extra_globals: Classes to allow for this file besides MMEngine's, such as
             ``argparse.Namespace`` for checkpoints that keep their command line.
 
-    Returns:
-        The object that was saved, usually a dict.
-
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: The file is empty, truncated, no checkpoint, or asks for code.
@@ -172,17 +169,13 @@ def _explain(path: Path, reason: str) -> str:
 
 
 def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Find the weights in what :func:`load_file` returned.
-
-    Args:
-        content: ``{'state_dict': weights, ...}``, or the bare weights.
-        path: The file, for the message.
+    """Find the weights in a file's ``{'state_dict': weights, ...}``, or bare ones.
 
     Returns:
         The tensors by their names, :func:`unwrapped`.
 
     Raises:
-        CheckpointError: There are none.
+        CheckpointError: There are none; the message names the file.
     """
     entries = content if isinstance(content, Mapping) else {}
     state_dict = entries.get("state_dict", entries)

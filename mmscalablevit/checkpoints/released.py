@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 StateDict = dict[str, Tensor]
-Shapes = dict[str, tuple[int, ...]]
+Layers = dict[str, nn.Module]  # by their names in a head
 Rename = tuple[str, str]  # beginning of a name, and what replaces it; # are numbers, taken over
 
 # Width of the hidden layer in the released classification heads.
@@ -33,7 +33,7 @@ class Family:
             first side is the stage's width. No other family has entries of these names.
         adapt: Brings released entries into our shapes, joins some and drops constant ones.
         renames: Released names to ours, in the order in which they are tried.
-        head_shapes: Shapes of the head's entries, from the last width and the number of classes.
+        head: Layers of the classifier's head, from the last width and the number of classes.
         classes_entry: Our name of the entry whose first side is the number of classes.
         form: What tells it from the family's other forms, in words.
         has_form: Whether a state dict of the family, by its names, is of this form.
@@ -45,31 +45,23 @@ class Family:
     width_entry: str
     adapt: Callable[[Mapping[str, Tensor]], StateDict]
     renames: Sequence[Rename]
-    head_shapes: Callable[[int, int], Shapes]
+    head: Callable[[int, int], Layers]
     classes_entry: str
     form: str = ""
     has_form: Callable[[Iterable[str]], bool] = lambda names: True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _linear_shapes(name: str, in_dims: int, out_dims: int) -> Shapes:
-    return {f"{name}.weight": (out_dims, in_dims), f"{name}.bias": (out_dims,)}
-
-
-def _norm_shapes(name: str, dims: int) -> Shapes:
-    return {f"{name}.weight": (dims,), f"{name}.bias": (dims,)}
-
-
 def _join_keys_and_values(released: Mapping[str, Tensor]) -> StateDict:
     """ScalableViT: SSA's linear layers for keys and for values become one, keys first."""
     adapted: StateDict = {}
     for name, value in released.items():
-        values_name = name.replace(".attn.k.", ".attn.v.")
-        if values_name != name and values_name in released:
-            joined = torch.cat([value, released[values_name]])
-            adapted[name.replace(".attn.k.", ".attn.kv.")] = joined
-        elif ".attn.v." not in name or name.replace(".attn.v.", ".attn.k.") not in released:
+        keys, values = name.replace(".attn.v.", ".attn.k."), name.replace(".attn.k.", ".attn.v.")
+        if keys == values or not {keys, values} <= released.keys():
             adapted[name] = value
+        elif name == keys:
+            joined = torch.cat([value, released[values]])
+            adapted[name.replace(".attn.k.", ".attn.kv.")] = joined
     return adapted
 
 
@@ -124,10 +116,10 @@ SCALABLEVIT = Family(
         ("head.1.", "head.layers.0.norm."),
         ("head.3.", "head.layers.1.fc."),
     ],
-    head_shapes=lambda dims, classes: {
-        **_linear_shapes("head.layers.0.fc", dims, SCALABLEVIT_HEAD_DIMS),
-        **_norm_shapes("head.layers.0.norm", SCALABLEVIT_HEAD_DIMS),
-        **_linear_shapes("head.layers.1.fc", SCALABLEVIT_HEAD_DIMS, classes),
+    head=lambda dims, classes: {
+        "layers.0.fc": nn.Linear(dims, SCALABLEVIT_HEAD_DIMS),
+        "layers.0.norm": nn.LayerNorm(SCALABLEVIT_HEAD_DIMS),
+        "layers.1.fc": nn.Linear(SCALABLEVIT_HEAD_DIMS, classes),
     },
     classes_entry="head.layers.1.fc.weight",
 )
@@ -166,14 +158,10 @@ STVIT = Family(
         ("norm.", "head.conv.bn."),
         ("head.", "head.fc."),
     ],
-    head_shapes=lambda dims, classes: {
-        "head.conv.conv.weight": (STVIT_HEAD_DIMS, dims, 1, 1),
-        "head.conv.conv.bias": (STVIT_HEAD_DIMS,),
-        **_norm_shapes("head.conv.bn", STVIT_HEAD_DIMS),
-        "head.conv.bn.running_mean": (STVIT_HEAD_DIMS,),
-        "head.conv.bn.running_var": (STVIT_HEAD_DIMS,),
-        "head.conv.bn.num_batches_tracked": (),
-        **_linear_shapes("head.fc", STVIT_HEAD_DIMS, classes),
+    head=lambda dims, classes: {
+        "conv.conv": nn.Conv2d(dims, STVIT_HEAD_DIMS, 1),
+        "conv.bn": nn.BatchNorm2d(STVIT_HEAD_DIMS),
+        "fc": nn.Linear(STVIT_HEAD_DIMS, classes),
     },
     classes_entry="head.fc.weight",
 )
@@ -197,29 +185,29 @@ LVT_PLAIN = Family(
         ("norm.", "backbone.norm3."),
         ("head.", "head.fc."),
     ],
-    head_shapes=lambda dims, classes: _linear_shapes("head.fc", dims, classes),
+    head=lambda dims, classes: {"fc": nn.Linear(dims, classes)},
     classes_entry="head.fc.weight",
 )
 
 
-def _class_attention_shapes(dims: int, classes: int) -> Shapes:
-    shapes: Shapes = {"head.cls_token": (1, 1, dims)}
-    for name in (f"head.blocks.{i}" for i in range(CLASS_BLOCKS)):
-        shapes |= {
-            **_norm_shapes(f"{name}.norm1", dims),
-            f"{name}.attn.q.weight": (dims, dims),
-            f"{name}.attn.kv.weight": (2 * dims, dims),
-            **_linear_shapes(f"{name}.attn.proj", dims, dims),
-            **_norm_shapes(f"{name}.norm2", dims),
-            **_linear_shapes(f"{name}.ffn.fc1", dims, CLASS_FFN_RATIO * dims),
-            **_linear_shapes(f"{name}.ffn.fc2", CLASS_FFN_RATIO * dims, dims),
-        }
-    return {
-        **shapes,
-        **_norm_shapes("head.norm", dims),
-        **_linear_shapes("head.fc", dims, classes),
-        **_linear_shapes("head.aux_fc", dims, classes),
+def _class_attention(dims: int, classes: int) -> Layers:
+    layers: Layers = {
+        "": nn.ParameterDict({"cls_token": nn.Parameter(torch.empty(1, 1, dims))}),
+        "norm": nn.LayerNorm(dims),
+        "fc": nn.Linear(dims, classes),
+        "aux_fc": nn.Linear(dims, classes),
     }
+    for block in (f"blocks.{i}" for i in range(CLASS_BLOCKS)):
+        layers |= {
+            f"{block}.norm1": nn.LayerNorm(dims),
+            f"{block}.attn.q": nn.Linear(dims, dims, bias=False),
+            f"{block}.attn.kv": nn.Linear(dims, 2 * dims, bias=False),
+            f"{block}.attn.proj": nn.Linear(dims, dims),
+            f"{block}.norm2": nn.LayerNorm(dims),
+            f"{block}.ffn.fc1": nn.Linear(dims, CLASS_FFN_RATIO * dims),
+            f"{block}.ffn.fc2": nn.Linear(CLASS_FFN_RATIO * dims, dims),
+        }
+    return layers
 
 
 # The ImageNet classifier. Its last norm comes after class attention, and belongs to the head.
@@ -233,7 +221,7 @@ LVT_CLASS_ATTENTION = replace(
         ("norm.", "head.norm."),
         *LVT_PLAIN.renames,
     ],
-    head_shapes=_class_attention_shapes,
+    head=_class_attention,
     form="class attention",
     has_form=lambda names: any(
         name.startswith(("cls_token", "post_network.", "aux_head.")) for name in names
@@ -243,7 +231,7 @@ LVT_CLASS_ATTENTION = replace(
 # What the authors start their detectors and segmentors from.
 LVT_BACKBONE = replace(
     LVT_PLAIN,
-    head_shapes=lambda dims, classes: {},
+    head=lambda dims, classes: {},
     classes_entry="",
     form="backbone alone",
     has_form=lambda names: all(name.startswith("backbone.") for name in names),

@@ -52,13 +52,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
 
 def open_archs(cfg: Config, options: Iterable[str]) -> None:
-    """Turn a named architecture into a dict based on it, where options say what differs.
+    """Turn a config's named architecture into a dict based on it, where options say what differs.
 
     ``arch='small'`` becomes ``arch=dict(base='small')``, for ``model.backbone.arch.window_size``.
-
-    Args:
-        cfg: The config, changed in place.
-        options: Names of entries, with dots between.
     """
     for option in options:
         owner, arch, _ = option.partition(".arch.")

@@ -103,31 +103,22 @@ def _text(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def _git(*arguments: str) -> str | None:
-    """What git says about the checkout that this package lies in; None if there is none."""
-    command = ["git", "-C", str(ROOT), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def code_version() -> dict[str, Any]:
-    """Find the commit of this code.
+    """Find the commit of this code, and whether tracked files differ from it: ``dirty``.
 
-    Returns:
-        ``commit``, and ``dirty``: whether tracked files differ from it. Both are None where the
-        code lies in no git checkout of its own.
+    Both are None where the code lies in no git checkout of its own.
     """
-    top = _git("rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != ROOT:  # installed below somebody else's checkout
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--abbrev=40"]
+    try:
+        if not (ROOT / ".git").exists():  # perhaps installed below somebody else's checkout
+            raise FileNotFoundError
+        done = subprocess.run(
+            [*command, "--dirty"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-    }
+    commit, _, dirty = done.stdout.strip().partition("-")
+    return {"commit": commit, "dirty": bool(dirty)}
 
 
 def versions() -> dict[str, str]:
@@ -150,11 +141,9 @@ class _ContentHook(Hook):
 
 
 def report_changes(content: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    """Say how a config differs from the one that the checkpoint to resume was trained with.
+    """Say how a config's content differs from that of the training that is resumed.
 
-    Args:
-        content: What :func:`config_content` gives of the config.
-        checkpoint: The checkpoint; those of earlier versions don't tell.
+    Checkpoints of earlier versions don't tell.
     """
     before = checkpoint.content.get(_CONTENT_ENTRY)
     if isinstance(before, Mapping) and (changed := differences(before, content)):
@@ -166,12 +155,8 @@ def report_changes(content: Mapping[str, Any], checkpoint: Checkpoint) -> None:
 def record(runner: Runner, config: str, content: dict[str, Any]) -> None:
     """Write ``provenance.json`` and ``config.json`` beside a run's logs, if that is possible.
 
-    The config's content goes into the checkpoints, too.
-
-    Args:
-        runner: The run, with its log directory, which each resumption has of its own.
-        config: Path of the config, as the user gave it.
-        content: What :func:`config_content` gives of it.
+    The config's content goes into the checkpoints, too. Each resumption has a log directory of its
+    own. The config's path is as the user gave it.
     """
     runner.register_hook(_ContentHook(content))
     if not is_main_process():

@@ -41,12 +41,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def prepare_training(args: argparse.Namespace, held: contextlib.ExitStack) -> ResumableRunner:
-    """Do what comes before a training.
-
-    Args:
-        args: The command line of ``tools/train.py``.
-        held: Takes what is to be given back after the training.
-    """
+    """Do what comes before a training; ``held`` takes what is to be given back after it."""
     cfg = config.load_config(args.config, args.cfg_options)
     config.require_entries(cfg, args.config, "train_dataloader", "train_cfg")
     pretrained = weights.check_backbone(cfg)
@@ -151,9 +146,7 @@ def adapt_model(runner: LoadedRunner, args: argparse.Namespace, inference: bool 
 def choose_start(cfg: Config, wanted: str | None) -> Checkpoint | None:
     """Find what a training starts from, in the first process for all, and read it.
 
-    Args:
-        cfg: The config, whose ``resume`` and ``load_from`` are set.
-        wanted: What ``--resume`` says: ``'auto'``, a path, or nothing.
+    The config's ``resume`` and ``load_from`` are set. Wanted is what ``--resume`` says.
 
     Returns:
         The checkpoint to resume, or to begin with; None if training starts at the beginning, and

@@ -17,12 +17,8 @@ def run(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
     Checkpoints are loaded safely from now on, in the whole process. A process group that the work
     has joined is left.
 
-    Args:
-        work: What to do with the arguments; it may return an exit code.
-        args: The arguments of the command line.
-
     Returns:
-        The exit code.
+        The exit code, which the work may return.
 
     Raises:
         SystemExit: The work cannot be done; with the message.

@@ -29,12 +29,8 @@ TTA_MODELS: dict[str, dict] = {
 def flip_pipeline(pipeline: list[ConfigDict]) -> list[ConfigDict]:
     """Extend a test pipeline to give each image as it is and mirrored.
 
-    Args:
-        pipeline: The test pipeline, which ends with the transform that packs the sample.
-
-    Returns:
-        The pipeline with its last step inside ``TestTimeAug``. The unflipped image comes first,
-        since the frameworks take the ground truth from the first one.
+    Its last step, which packs the sample, gets into ``TestTimeAug``. The unflipped image comes
+    first, since the frameworks take the ground truth from the first one.
     """
     *steps, pack = copy.deepcopy(pipeline)
     if "meta_keys" in pack:  # the merging step must know which image was flipped
@@ -58,8 +54,7 @@ def enable_tta(cfg: Config) -> None:
         raise UsageError(f"--tta: no default for scope {scope!r}; add tta_model to the config")
     if scope == "mmdet" and "segm" in available_metrics(cfg):
         _test_boxes_only(cfg)
-    datasets = innermost_datasets(cfg.test_dataloader.dataset)
-    for dataset in datasets:
+    for dataset in innermost_datasets(cfg.test_dataloader.dataset):
         dataset.pipeline = cfg.get("tta_pipeline") or flip_pipeline(dataset.pipeline)
     wrapper = cfg.get("tta_model") or TTA_MODELS[scope]
     cfg.model = ConfigDict(**wrapper, module=cfg.model)

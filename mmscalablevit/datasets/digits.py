@@ -72,7 +72,6 @@ class Glyphs:
     indices: np.ndarray
 
     def __len__(self) -> int:
-        """Return the number of scans."""
         return len(self.labels)
 
 
@@ -107,11 +106,7 @@ class Scene:
 
 
 def load_glyphs(seed: int) -> dict[str, Glyphs]:
-    """Split the 1,797 scans into 1,397 for training and 400 held out, stratified by digit.
-
-    Args:
-        seed: Decides which scans are held out.
-    """
+    """Split the 1,797 scans into 1,397 for training and 400 that a seed holds out, by digit."""
     from sklearn import datasets, model_selection
 
     digits = datasets.load_digits()
@@ -129,11 +124,10 @@ def load_glyphs(seed: int) -> dict[str, Glyphs]:
 
 
 def load_photos() -> dict[str, dict[str, np.ndarray]]:
-    """Cut each photograph into a training and a validation side.
+    """Cut each photograph into a training side, left of `VAL_COLUMN`, and a validation side.
 
     Returns:
-        For each split the sides by file name, (H, W, 3) uint8 RGB. The training side is columns
-        0 to `VAL_COLUMN` - 1, the validation side the rest.
+        For each split the sides by file name, (H, W, 3) uint8 RGB.
     """
     from sklearn import datasets
 
@@ -216,14 +210,9 @@ def draw_scenes(
 
 
 def keeps_contrast(inks: np.ndarray, surroundings: np.ndarray) -> np.ndarray:
-    """Whether each ink stands out from a digit's surroundings, as `MIN_CONTRAST` defines it.
+    """Whether each ink, (K, 3) RGB, stands out from surroundings as `MIN_CONTRAST` defines it.
 
-    Args:
-        inks: (K, 3) RGB.
-        surroundings: (P, 3) RGB of the pixels around a digit.
-
-    Returns:
-        (K,) bool.
+    These are the RGB of the P pixels around a digit, (P, 3). Returns (K,) bool.
     """
     difference = inks[:, None].astype(np.float32) - surroundings
     far = difference**2 @ np.array(CHANNEL_WEIGHTS, np.float32) >= MIN_CONTRAST**2

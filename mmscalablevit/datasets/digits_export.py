@@ -54,16 +54,7 @@ def prepare_digits(
 
     Detection and segmentation show the same scenes under the same file names. The same
     arguments give the same bytes. Everything is made under a temporary name first, so that what
-    carries its final name is complete.
-
-    Args:
-        out: Folder to write to; it may hold the data sets of other tasks.
-        tasks: Any of `TASKS`.
-        seed: Decides which scans are held out and all that is drawn.
-        size: Side of the scenes in pixels.
-        num_train: Training scenes.
-        num_val: Validation scenes.
-        overlap: Let digits cover each other.
+    carries its final name is complete. For seed, size and overlap see :func:`.draw_scenes`.
 
     Raises:
         FileExistsError: Something already stands where a data set would be written.
@@ -106,14 +97,8 @@ def to_coco(scene: Scene, image_id: int, file_name: str, first_id: int) -> tuple
     0, 6, 8 and 9. Beyond COCO's keys an image tells the photograph it lies on, and an annotation
     the scan it shows.
 
-    Args:
-        scene: The scene.
-        image_id: Its id.
-        file_name: Its file, relative to the split's image folder.
-        first_id: The id of its first annotation; the others count on from there.
-
     Returns:
-        The entry for `images` and those for `annotations`.
+        The entry for `images` and those for `annotations`, whose ids count on from `first_id`.
     """
     image = {
         "id": image_id,
@@ -144,11 +129,6 @@ def to_coco(scene: Scene, image_id: int, file_name: str, first_id: int) -> tuple
 
 def to_panoptic(scene: Scene, image_id: int, file_name: str) -> tuple[dict, np.ndarray]:
     """Describe all pixels of a scene as segments: each digit one, and the background.
-
-    Args:
-        scene: The scene.
-        image_id: Its id.
-        file_name: Its label image's file.
 
     Returns:
         The entry for `annotations`, and the label image (S, S, 3) in uint8: segment k + 1 is the

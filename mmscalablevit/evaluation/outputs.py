@@ -64,16 +64,12 @@ class ClassificationResults(BaseMetric):
 
 
 def add_output(cfg: Config, out: str) -> list[str]:
-    """Let a test write its results, by additions to the config's evaluators.
+    """Let a test write its results, by additions to the config's evaluators, in place.
 
     ``.json`` is a list of predictions for a classifier and COCO's results format, one file per
     kind (``NAME.bbox.json``, ``NAME.segm.json``), for a detector; a directory is filled with
     label images for semantic segmentation; ``.zip`` is what COCO's server takes of panoptic
     segmentation; ``.pkl`` holds MMEngine's data samples for any task.
-
-    Args:
-        cfg: The config, changed in place.
-        out: The file or directory.
 
     Returns:
         The patterns of the paths that the test will write.
@@ -132,11 +128,8 @@ def _set(cfg: Config, out: str, kinds: tuple[str, ...], argument: str, value: st
 def leave_out_metrics(cfg: Config, pictures: bool = False) -> None:
     """Leave out of a test what needs labels, if its data have none; predictions are written.
 
-    To be called after :func:`add_output` and before test-time augmentation is set up.
-
-    Args:
-        cfg: The config, changed in place.
-        pictures: Pictures of the predictions are wanted, if nothing else is.
+    To be called after :func:`add_output` and before test-time augmentation is set up. Where
+    pictures are wanted, nothing else needs to be written.
 
     Raises:
         UsageError: The data have no labels, and there is nothing to write.

@@ -103,12 +103,8 @@ def match_segments(
 def panoptic_quality(table: np.ndarray) -> tuple[float, float, float]:
     """Panoptic, segmentation and recognition quality, means over the classes that occur, in %.
 
-    Args:
-        table: What :func:`match_segments` returns, summed up over images.
-
-    Returns:
-        PQ = SQ * RQ for each class, SQ the matches' mean intersection over union, RQ their F1
-        score. 0 if no class occurs.
+    The table is the sum of what :func:`match_segments` returns. Of each class PQ = SQ * RQ, SQ the
+    matches' mean intersection over union, RQ their F1 score. All are 0 if no class occurs.
     """
     iou, matches, extra, missed = table[table[:, 1:].sum(axis=1) > 0].T
     if not len(iou):
@@ -120,11 +116,7 @@ def panoptic_quality(table: np.ndarray) -> tuple[float, float, float]:
 
 
 def predicted_segments(sample: Mapping[str, Any], num_classes: int) -> tuple[np.ndarray, dict]:
-    """Read a prediction of MMDetection.
-
-    Args:
-        sample: The data sample of an image, as a dict.
-        num_classes: Number of classes; the next one is void.
+    """Read MMDetection's prediction of an image, in which the class after the last is void.
 
     Returns:
         Ids of the segments, (H, W), and the class of each that is not void.

@@ -55,12 +55,8 @@ def list_evaluators(cfg: Config) -> list[ConfigDict]:
 def placed_datasets(dataset: ConfigDict, place: str) -> Iterator[tuple[str, ConfigDict]]:
     """Walk through the data sets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``.
 
-    Args:
-        dataset: Settings of a data set.
-        place: Where they are in the config, as ``--cfg-options`` takes it.
-
     Yields:
-        The place and the settings of each.
+        The place in the config, as ``--cfg-options`` takes it, and the settings of each.
     """
     if "dataset" in dataset:
         yield from placed_datasets(dataset.dataset, f"{place}.dataset")
@@ -92,14 +88,10 @@ def select_metrics(cfg: Config, names: Iterable[str]) -> list[ConfigDict]:
 
     An evaluator of the config that computes one is taken over with its settings (the top-k of
     ``Accuracy``, the annotation file of ``CocoMetric``); otherwise it is built from the test
-    data set.
-
-    Args:
-        cfg: The whole config; it is not changed.
-        names: Metrics, in any case of letters.
+    data set. Names may be in any case of letters.
 
     Returns:
-        Entries for ``cfg.test_evaluator``.
+        Entries for ``cfg.test_evaluator``; the config is not changed.
 
     Raises:
         UsageError: The config does not have such a metric.

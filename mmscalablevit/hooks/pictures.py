@@ -140,12 +140,7 @@ def colour(meta: Mapping[str, Any], label: int) -> tuple[float, float, float]:
 
 
 def label_map(sample: Any, kind: str) -> np.ndarray | None:
-    """Return the label of each pixel, (H, W), or None where a data sample has no label map.
-
-    Args:
-        sample: MMDetection's or MMSegmentation's data sample.
-        kind: ``gt`` or ``pred``.
-    """
+    """Return the label of each pixel, (H, W), of ``gt`` or ``pred``; None without a label map."""
     if f"{kind}_panoptic_seg" in sample:
         # MMDetection adds 1000 times the number of the segment to its label.
         return sample.get(f"{kind}_panoptic_seg").sem_seg[0].cpu().numpy() % 1000
@@ -171,10 +166,6 @@ def painted_labels(labels: np.ndarray, meta: Mapping[str, Any]) -> list[int]:
 def describe_labels(sample: Any, meta: Mapping[str, Any]) -> tuple[str, bool]:
     """Say which classes an image was given, how surely, and which it has if they are others.
 
-    Args:
-        sample: MMPretrain's data sample, of one label or several.
-        meta: `classes` of the data set.
-
     Returns:
         The text, and whether the labels are right or nothing is known of the truth.
     """
@@ -198,15 +189,8 @@ def save_picture(
     """Save a picture of one image with its prediction beside the truth.
 
     A detector's and a segmentor's truth is to the left and its prediction, of the same size, to
-    the right; a classifier's labels are written into the image.
-
-    Args:
-        sample: The image's data sample, with its path, truth and prediction.
-        meta: `classes` and `palette` of the data set.
-        file: The picture; missing directories are made.
-        score_thr: Boxes with a lower score are not drawn.
-        min_size: Shorter side, in pixels, that small images are enlarged to at least, by a whole
-            number.
+    the right; a classifier's labels are written into the image. Images whose shorter side is below
+    ``min_size`` pixels are enlarged by a whole number. Missing directories are made.
     """
     image = read_image(sample)
     height, width = image.shape[:2]
@@ -243,11 +227,7 @@ class SavePicturesHook(Hook):
         self.score_thr = score_thr
 
     def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[BaseDataElement] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the images of a batch."""
         meta = getattr(runner.test_dataloader.dataset, "metainfo", {})

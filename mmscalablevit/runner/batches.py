@@ -60,36 +60,35 @@ class BatchStream:
                 self.sampler.set_epoch(epoch)
 
 
-class LateLoader:
-    """A data loader whose workers start with the first batch, not when MMEngine builds its loop."""
+class LateBatches:
+    """A loader's batches, whose workers start with the first one that is loaded.
+
+    MMEngine would start them as it builds its loop, and load those of iterations that are over.
+
+    Attributes:
+        passed: Number of next batches that are over, in place of which there is None.
+    """
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
+        self._batches: Iterator[Any] | None = None
+        self.passed = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._loader
-
-
-class PassedOver:
-    """Batches from a number on, before which there is nothing to load.
-
-    MMEngine draws a batch for each iteration that is over, the maintained fork of it calls
-    ``skip_iter``.
-    """
-
-    def __init__(self, batches: Iterator[Any], passed: int) -> None:
-        self._batches = batches
-        self._passed = passed
+        self._batches = None
+        return self
 
     def __next__(self) -> Any:
-        if self._passed > 0:
-            self._passed -= 1
+        if self.passed > 0:
+            self.passed -= 1
             return None
+        if self._batches is None:
+            self._batches = iter(self._loader)
         return next(self._batches)
 
     def skip_iter(self, num_iters: int) -> None:
-        """Pass over a number of batches."""
-        self._passed -= num_iters
+        """Pass over a number of batches, as MMEngine's maintained fork does."""
+        self.passed -= num_iters

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import HOOKS
@@ -23,12 +23,7 @@ from mmscalablevit.errors import UsageError
 from mmscalablevit.files import write_whole
 from mmscalablevit.models.wrappers import bare_model
 from mmscalablevit.runner.loops import ResumableEpochLoop
-from mmscalablevit.runner.random_states import (
-    current_states,
-    gather_states,
-    own_states,
-    restore_states,
-)
+from mmscalablevit.runner.random_states import current_states, restore_states
 from mmscalablevit.runner.resume import note_last
 
 # So often in a row may checkpoints fail to be written before the training stops.
@@ -38,7 +33,6 @@ _GIB = 2**30
 
 # A checkpoint within an epoch, between those of its start and its end.
 _WITHIN_EPOCH = re.compile(r"epoch_\d+_iter_\d+\.pth")
-
 
 _BACKEND = "mmscalablevit"
 
@@ -117,7 +111,9 @@ class SafeCheckpointHook(CheckpointHook):
         if not runner.cfg.get("resume"):
             return
         self.last_good = runner.cfg.load_from
-        self._resumed = own_states(checkpoint.get("random_states", []), runner.world_size)
+        states = checkpoint.get("random_states", [])
+        if len(states) == runner.world_size:
+            self._resumed = states[get_rank()]
         done, total = checkpoint.get("epoch_progress", (0, 1))
         if isinstance(runner.train_loop, ResumableEpochLoop):
             # An epoch has another length if the batch size is another.
@@ -154,8 +150,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_val(self, runner: Runner) -> None:
         """Keep the random numbers of the training."""
-        self._random_states = gather_states()
         self._before_val = current_states()
+        self._random_states = all_gather_object(self._before_val)
 
     def after_val(self, runner: Runner) -> None:
         """Go on with the random numbers of the training."""
@@ -198,9 +194,7 @@ class SafeCheckpointHook(CheckpointHook):
     def save_interrupted(self, runner: Runner, in_validation: bool) -> str | None:
         """Save a run that is about to end, to be called in all processes.
 
-        Args:
-            runner: The run, after an iteration of training or in a validation.
-            in_validation: Whether it is in a validation, which is not repeated.
+        It is after an iteration of training or in a validation, which is not repeated.
 
         Returns:
             The checkpoint; None if it could not be written.
@@ -218,7 +212,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, step, meta)
             return self.last_good if self.last_good == self._path(step) else None
         _require_finite(runner, self.last_good)
-        self._random_states = gather_states()
+        self._random_states = all_gather_object(current_states())
         name = f"epoch_{runner.epoch}_iter_{count}.pth"
         try:
             runner.save_checkpoint(
@@ -240,7 +234,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Save a checkpoint, and remove those that it supersedes."""
         _require_finite(runner, self.last_good)
         if self._before_val is None:
-            self._random_states = gather_states()
+            self._random_states = all_gather_object(current_states())
         try:
             with self._saving(runner):
                 super()._save_checkpoint_with_step(runner, step, meta)

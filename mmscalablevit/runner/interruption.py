@@ -44,11 +44,7 @@ class InterruptionHook(Hook):
         self.termination.stop()
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Look at the loss and for signals.
 
@@ -65,15 +61,13 @@ class InterruptionHook(Hook):
             all_reduce(agreed, "max")
         if agreed[0]:
             raise UsageError(_explain(runner, loss, outputs or {}, data_batch))
-        if agreed[1] and _is_update(runner.optim_wrapper):
+        # A checkpoint does not hold gradients that are being accumulated.
+        wrapper = runner.optim_wrapper
+        if agreed[1] and (not isinstance(wrapper, OptimWrapper) or wrapper.should_update()):
             self._end(runner, in_validation=False)
 
     def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Look for signals.
 
@@ -102,11 +96,6 @@ def _number(value: Any) -> float:
 def checkpoint_hook(runner: Runner) -> SafeCheckpointHook | None:
     """Find the hook that writes a run's checkpoints."""
     return next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
-
-
-def _is_update(wrapper: Any) -> bool:
-    """Tell whether no gradients are being accumulated, which a checkpoint does not hold."""
-    return not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
 
 
 def _explain(runner: Runner, loss: float, outputs: Mapping[str, Any], data_batch: Any) -> str:

@@ -21,7 +21,7 @@ from typing import IO
 
 from mmengine.logging import print_log
 
-from mmscalablevit.errors import UsageError
+from mmscalablevit.errors import FAILURES, UsageError
 
 LOCK_NAME = ".lock"
 
@@ -50,11 +50,10 @@ class Holder:
 
 @contextlib.contextmanager
 def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
-    """Hold a work directory's lock.
+    """Hold a work directory's lock, in the first process of a distributed training.
 
-    In a distributed training only the first process takes it. Where the file system knows no
-    locks, the training goes on without. At the end the file is left empty, which tells an end from
-    a death on another machine.
+    Where the file system knows no locks, the training goes on without. At the end the file is left
+    empty, which tells an end from a death on another machine.
 
     Raises:
         UsageError: Another process trains there.
@@ -101,12 +100,9 @@ def _take(file: IO[str], work_dir: str | os.PathLike) -> None:
 
 
 def current_holder(work_dir: str | os.PathLike) -> Holder | None:
-    """Find the process that holds a work directory's lock now.
+    """Find the process that holds a work directory's lock now, if one does and locks are known.
 
     Must not be called by a process that holds the lock itself: it would drop it.
-
-    Returns:
-        The process; None if there is none, or the file system knows no locks.
     """
     try:
         with open(Path(work_dir) / LOCK_NAME, encoding="utf-8") as file:
@@ -119,17 +115,10 @@ def current_holder(work_dir: str | os.PathLike) -> Holder | None:
 
 
 def last_holder(work_dir: str | os.PathLike) -> Holder | None:
-    """Find the process that holds a work directory's lock or died while it did.
-
-    Returns:
-        The process; None if none ever did, or the last one came to its end.
-    """
+    """Find the process that holds a work directory's lock or died while it did, if one did."""
     try:
         content = json.loads((Path(work_dir) / LOCK_NAME).read_text(encoding="utf-8"))
         job = content.get("slurm_job")
         return Holder(str(content["host"]), int(content["pid"]), None if job is None else str(job))
-    except (
-        *(OSError, ValueError, TypeError, KeyError, AttributeError),
-        *(OverflowError, RecursionError),
-    ):
+    except FAILURES:  # whatever stands there
         return None

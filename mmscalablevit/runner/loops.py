@@ -13,7 +13,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmscalablevit.runner.batches import BatchStream, LateLoader, PassedOver
+from mmscalablevit.runner.batches import BatchStream, LateBatches
 
 
 def stream_batches(loader: DataLoader | dict, endless: bool) -> DataLoader | dict:
@@ -76,7 +76,8 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any):
         BaseLoop.__init__(self, runner, stream_batches(dataloader, endless=True))
         loader = self.dataloader
-        super().__init__(runner, LateLoader(loader), *args, **kwargs)
+        self._batches = LateBatches(loader)
+        super().__init__(runner, self._batches, *args, **kwargs)
         self.dataloader = loader
 
     def run(self) -> Any:
@@ -84,5 +85,6 @@ class ResumableIterLoop(IterBasedTrainLoop):
         stream = self.dataloader.batch_sampler
         if self._iter > 0 and isinstance(stream, BatchStream):
             stream.to_pass = self._iter
-            self.dataloader_iterator = PassedOver(self.dataloader_iterator, self._iter)
+            self._batches.passed = self._iter
+            self.dataloader_iterator = self._batches
         return super().run()

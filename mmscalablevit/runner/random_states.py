@@ -1,4 +1,4 @@
-"""The states of the random number generators of all processes, so that a run can go on exactly."""
+"""The states of a process's random number generators, so that a run can go on exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank
 
 
 def current_states() -> dict[str, Any]:
@@ -22,11 +21,6 @@ def current_states() -> dict[str, Any]:
     return states
 
 
-def gather_states() -> list[dict[str, Any]]:
-    """Return the states of all processes by rank; to be called in all of them."""
-    return all_gather_object(current_states())
-
-
 def restore_states(states: dict[str, Any]) -> None:
     """Set this process's generators to what :func:`current_states` returned."""
     random.setstate(states["python"])
@@ -35,8 +29,3 @@ def restore_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"].cpu())
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"].cpu())
-
-
-def own_states(gathered: list[dict[str, Any]], processes: int) -> dict[str, Any] | None:
-    """Pick this process's states; None if another number of processes saved them."""
-    return gathered[get_rank()] if len(gathered) == processes else None

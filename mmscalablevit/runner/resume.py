@@ -22,6 +22,9 @@ _PERIODIC = re.compile(r"(?:epoch_(\d+)(?:_iter_(\d+))?|iter_(\d+))\.pth")
 
 _LAST = "last_checkpoint"  # where MMEngine names the one that was saved last
 
+# Not enough space, over quota, failed hardware, read-only file system.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
 
 def find_checkpoint(work_dir: str | os.PathLike) -> Checkpoint | None:
     """Find the newest checkpoint of a run that can be read, and read it.
@@ -49,19 +52,16 @@ def note_earlier_run(work_dir: str | os.PathLike) -> None:
         print_log(message, logger="current", level=logging.WARNING)
 
 
-def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
-    """List the checkpoints that runs have written on their way, the newest first."""
-    found = [path for path in Path(work_dir).glob("*.pth") if _number(path) is not None]
-    return sorted(found, key=_number, reverse=True)
-
-
 def own_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
-    """List a run's checkpoints, the newest first, without those of an earlier run beside it.
+    """List the checkpoints that a run has written on its way, the newest first.
 
-    These have higher numbers than the one that was saved last, and are older: an ``epoch_300.pth``
-    of an earlier run is not where a new one goes on from its ``epoch_5.pth``.
+    Those of an earlier run beside it are left out. They have higher numbers than the one that was
+    saved last, and are older: an ``epoch_300.pth`` of an earlier run is not where a new one goes on
+    from its ``epoch_5.pth``.
     """
-    found, note = list_checkpoints(work_dir), Path(work_dir) / _LAST
+    found = [path for path in Path(work_dir).glob("*.pth") if _number(path) is not None]
+    found.sort(key=_number, reverse=True)
+    note = Path(work_dir) / _LAST
     try:
         last, since = _number(Path(note.read_text(encoding="utf-8").strip())), _written(note)
     except (OSError, ValueError):
@@ -111,10 +111,6 @@ def require_same_model(runner: Runner, checkpoint: Checkpoint) -> None:
             f"--resume: {checkpoint.path} is of another config; choose another --work-dir, or the "
             f"config that the work directory is of\n{error}"
         ) from error
-
-
-# Not enough space, over quota, failed hardware, read-only file system.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def explain_disk_error(error: BaseException) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.device import get_device
@@ -44,26 +43,15 @@ class LoadedRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
-        self,
-        filename: str,
-        map_location: Any = "cpu",
-        strict: bool = False,
-        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+        self, filename: str, map_location: Any = "cpu", strict: bool = False, **reading: Any
     ) -> dict[str, Any]:
-        """Load a checkpoint into the model.
+        """Load a checkpoint into the model, ``loaded`` if it is of this path; return its content.
 
-        Args:
-            filename: Its path; ``loaded`` is taken where it is of this path.
-            map_location: Where to read tensors to. Those of ``loaded`` are on the CPU.
-            strict: Whether all names must be the model's.
-            revise_keys: Patterns of names, and what replaces them, for a file that is read.
-
-        Returns:
-            Its content.
+        The arguments are those of MMEngine's Runner; ``loaded`` has its tensors on the CPU.
         """
         loaded, self.loaded = self.loaded, None
         if loaded is None or loaded.path != filename:
-            return super().load_checkpoint(filename, map_location, strict, revise_keys)
+            return super().load_checkpoint(filename, map_location, strict, **reading)
         self.call_hook("after_load_checkpoint", checkpoint=loaded.content)
         weights = loaded.content.get("state_dict", loaded.content)
         consume_prefix_in_state_dict_if_present(weights, "module.")
@@ -97,13 +85,9 @@ class ResumableRunner(LoadedRunner):
             prepare_loader(loader, seed)
         return loader
 
-    def register_hooks(
-        self,
-        default_hooks: dict[str, Any] | None = None,
-        custom_hooks: list[Any] | None = None,
-    ) -> None:
-        """Register a run's hooks and :class:`.InterruptionHook`."""
-        super().register_hooks(default_hooks, custom_hooks)
+    def register_hooks(self, *hooks: Any, **by_name: Any) -> None:
+        """Register a run's hooks, as MMEngine's Runner does, and :class:`.InterruptionHook`."""
+        super().register_hooks(*hooks, **by_name)
         self._interruption = InterruptionHook()
         self.register_hook(self._interruption)
 

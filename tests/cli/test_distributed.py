@@ -73,22 +73,6 @@ def test_mpis_environment_is_translated():
         launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})
 
 
-@pytest.mark.parametrize("launcher", ["pytorch", "slurm", "mpi"])
-def test_a_launcher_that_did_not_start_this_is_told(launcher):
-    with pytest.raises(UsageError, match=f"--launcher {launcher}.*not set"):
-        launcher_environment(launcher, {})
-
-
-def test_more_processes_than_gpus_are_told(monkeypatch):
-    for name, value in {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "2"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setattr(distributed.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(distributed.torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="process 3 of this machine finds only 2"):
-        distributed.set_up(Config({"model": {}}), "pytorch")
-
-
 def test_without_a_launcher_nothing_changes():
     cfg = Config({"sync_bn": "torch"})
     distributed.set_up(cfg, "none")

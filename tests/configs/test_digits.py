@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmscalablevit.datasets import DETECTION_METAINFO, SEGMENTATION_METAINFO, prepare_digits
+from mmscalablevit.datasets import DETECTION_METAINFO, SEGMENTATION_METAINFO
 from tests.leaves import LEAVES, load
 
 DETECTORS = [name for name, path in LEAVES.items() if "detection/digits" in str(path)]
@@ -43,29 +41,12 @@ def test_rois_are_cut_out_of_the_right_place() -> None:
         torch.testing.assert_close(extract(maps[:4], rois), expected)
 
 
-def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = ("detection", "segmentation")
-    (tmp_path / "data").mkdir()
-    for folder, overlap in (("digits", False), ("digits-overlap", True)):
-        out = tmp_path / "data" / folder
-        prepare_digits(out, tasks=tasks, num_train=8, num_val=3, overlap=overlap)
-    monkeypatch.chdir(tmp_path)
+def test_data_sets_have_the_classes_and_colours_of_what_is_written() -> None:
     for name in [*DETECTORS, *SEGMENTORS]:
-        if "panoptic" in name:  # datasets/test_digits_panoptic.py
+        if "panoptic" in name:  # its categories are read from the annotations
             continue
-        cfg = load(name)
         expected = DETECTION_METAINFO if name in DETECTORS else SEGMENTATION_METAINFO
-        for loader, length in ((cfg.train_dataloader, 8), (cfg.test_dataloader, 3)):
-            with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                dataset = DATASETS.build(loader.dataset)
-                sample = dataset[0]
-            assert len(dataset) == length
-            assert tuple(dataset.metainfo["classes"]) == expected["classes"]
-            assert list(map(tuple, dataset.metainfo["palette"])) == expected["palette"]
-            assert tuple(sample["inputs"].shape) == (3, 128, 128)
-            if name in DETECTORS:
-                truth = sample["data_samples"].gt_instances
-                assert len(truth.bboxes) == len(truth.masks) == len(truth.labels) >= 2
-            else:
-                truth = sample["data_samples"].gt_sem_seg.data
-                assert 0 in truth and truth.max() <= 10
+        for split in ("train", "val", "test"):
+            found = load(name)[f"{split}_dataloader"].dataset.metainfo
+            assert tuple(found.classes) == expected["classes"]
+            assert list(map(tuple, found.palette)) == expected["palette"]

@@ -59,23 +59,6 @@ def test_results_go_out_in_the_format_of_the_task(tmp_path, scope, name, setting
     assert evaluators[0]["type"] == EVALUATORS[scope]["type"]  # the metrics are kept
 
 
-@pytest.mark.parametrize(
-    ("scope", "name"),
-    [("mmpretrain", "x.csv"), ("mmpretrain", "x"), ("mmdet", "x"), ("mmseg", "x.json")],
-)
-def test_another_suffix_is_refused(tmp_path, scope, name):
-    with pytest.raises(UsageError, match=r"results of this task go to .* or a \.pkl file"):
-        add_output(make_config(scope), str(tmp_path / name))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_directory_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "labels").write_text("kept")
-    with pytest.raises(UsageError, match="cannot write to"):
-        add_output(make_config("mmseg"), str(tmp_path / "labels"))
-    assert (tmp_path / "labels").read_text() == "kept"
-
-
 def test_panoptic_results_go_to_an_archive(tmp_path):
     cfg = make_config("mmdet")
     cfg.test_evaluator = {"type": "PanopticQuality", "ann_file": "info.json"}

@@ -21,7 +21,11 @@ from torch import nn
 
 from mmscalablevit.checkpoints import load_file
 from tests.integration import running
-from tests.integration.test_image_sizes import assert_same_detections, spread_scores
+from tests.integration.test_image_sizes import (
+    assert_same_detections,
+    assert_same_labels,
+    spread_scores,
+)
 from tests.leaves import LEAVES, ROOT
 from tests.tiny_data import save_image
 
@@ -120,18 +124,12 @@ def test_init_detector(at_home: Path, tmp_path: Path) -> None:
         assert result.pred_instances.masks.shape[1:] == sample.ori_shape
 
 
-def assert_same_labels(labels: torch.Tensor, expected: Any) -> None:
-    """Compare a label map with the one of a data sample, where its logits decide clearly."""
-    first, second = expected.seg_logits.data.topk(2, dim=0).values
-    clear = first - second > 1e-3
-    assert clear.float().mean() > 0.99
-    assert torch.equal(labels[clear], expected.pred_sem_seg.data[0][clear])
-    assert len(labels.unique()) > 1
-
-
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(ADE20K, id="ade20k", marks=pytest.mark.slow), pytest.param(FPN, id="digits")],
+    [
+        pytest.param(ADE20K, id="ade20k", marks=[pytest.mark.slow, pytest.mark.exhaustive]),
+        pytest.param(FPN, id="digits"),
+    ],
 )
 def test_segmentors(path: Path, at_home: Path, tmp_path: Path) -> None:
     """MMSegmentation leaves SyncBN as it is here; in evaluation mode it runs on the CPU too."""

@@ -9,7 +9,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler
 
-from mmscalablevit.runner.batches import BatchStream, PassedOver
+from mmscalablevit.runner.batches import BatchStream, LateBatches
 
 from .toy_run import Numbers, build_run
 
@@ -53,10 +53,10 @@ def test_a_batch_sampler_that_the_config_names_is_kept():
 
 
 def test_each_engine_may_pass_over_batches_in_its_way():
-    drawn = PassedOver(iter("abc"), 1000)  # MMEngine
-    assert [next(drawn) for _ in range(1000)] == [None] * 1000
-    called = PassedOver(iter("abc"), 1000)  # onedl-mmengine
-    called.skip_iter(1000)
+    drawn, called = LateBatches("abc"), LateBatches("abc")
+    drawn.passed = called.passed = 1000
+    assert [next(drawn) for _ in range(1000)] == [None] * 1000  # MMEngine
+    called.skip_iter(1000)  # onedl-mmengine
     for batches in (drawn, called):
         assert [next(batches) for _ in range(3)] == ["a", "b", "c"]
 

@@ -11,7 +11,6 @@ from mmscalablevit.files import write_whole
 from mmscalablevit.runner.resume import (
     explain_disk_error,
     find_checkpoint,
-    list_checkpoints,
     note_last,
     own_checkpoints,
     remove_leftovers,
@@ -62,7 +61,7 @@ def test_checkpoints_within_an_epoch_lie_between_those_of_its_ends(tmp_path):
         "epoch_2_iter_9",
     ):
         torch.save({"state_dict": {}}, tmp_path / f"{name}.pth")
-    assert [path.stem for path in list_checkpoints(tmp_path)] == [
+    assert [path.stem for path in own_checkpoints(tmp_path)] == [
         "epoch_10_iter_1000", "epoch_10_iter_950", "epoch_10", "epoch_9", "epoch_2_iter_9",
     ]  # fmt: skip
 

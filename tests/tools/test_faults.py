@@ -129,16 +129,6 @@ def test_what_is_wrong_with_a_work_directory_is_told_at_the_start(place, undistu
     assert "holds checkpoints of an earlier run" in output
 
 
-def test_a_loss_that_is_no_number_stops_with_what_to_look_at(place):
-    codes, _, output = start(
-        place, [None], "epochs", "diverged", "--cfg-options", "data_preprocessor.std=[0,0,0]"
-    )
-    assert codes == [1] and "Traceback" not in output
-    assert "error: the loss is nan at iteration 1 (epoch 1)" in output
-    assert "the images of this batch: " in output and "colour" in output.split("images of")[1]
-    assert find_checkpoint(place / "diverged") is None
-
-
 def test_slurms_requeued_job_goes_on(place, undisturbed, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     codes, _, output = start(place, [[16, "SIGKILL"], None], "epochs", "requeued")

@@ -114,18 +114,6 @@ def test_two_processes_train_as_one_does(place, two):
     )
 
 
-def test_two_machines_train_as_one_does(place, two):
-    settings = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "PORT": free_port()}
-    command = ["dist_train.sh", "epochs.py", 1, "--work-dir", "nodes", *HALF]
-    with (
-        Job(place, command, **settings, NODE_RANK="0") as first,
-        Job(place, command, **settings, NODE_RANK="1") as second,
-    ):
-        first.end()
-        second.end()
-    assert_equal(state(place / "nodes" / LAST), state(two / LAST))
-
-
 def test_a_job_starts_again_when_a_process_is_killed(place, two):
     settings = {"PYTHONPATH": paths(place), "MAX_RESTARTS": "1"}
     output = run(
