@@ -14,6 +14,7 @@ import io
 import json
 import os.path
 import zipfile
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,17 @@ def match_segments(
         (int(pair // _ID_RANGE), int(pair % _ID_RANGE)): int(count)
         for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True)
     }
-    true_areas: dict[int, int] = {}
-    areas: dict[int, int] = {}
+    true_areas, areas = Counter[int](), Counter[int]()
     for (true_id, predicted_id), count in shared.items():
-        true_areas[true_id] = true_areas.get(true_id, 0) + count
-        areas[predicted_id] = areas.get(predicted_id, 0) + count
+        true_areas[true_id] += count
+        areas[predicted_id] += count
     table = np.zeros((num_classes, 4))
-    crowds: dict[int, list[int]] = {}
+    ignored: dict[int, list[int]] = defaultdict(lambda: [VOID])  # by class, with its crowds
     matched = set()
     for segment in segments:
         true_id, label = segment["id"], segment["category_id"]
         if segment.get("iscrowd"):
-            crowds.setdefault(label, []).append(true_id)
+            ignored[label].append(true_id)
             continue
         for predicted_id, predicted_label in labels.items():
             common = shared.get((true_id, predicted_id), 0)
@@ -94,8 +94,8 @@ def match_segments(
     for predicted_id, label in labels.items():
         if predicted_id in matched or predicted_id not in areas:
             continue
-        ignored = [VOID, *crowds.get(label, [])]
-        if sum(shared.get((i, predicted_id), 0) for i in ignored) <= 0.5 * areas[predicted_id]:
+        on_ignored = sum(shared.get((i, predicted_id), 0) for i in ignored[label])
+        if on_ignored <= 0.5 * areas[predicted_id]:
             table[label, 2] += 1
     return table
 

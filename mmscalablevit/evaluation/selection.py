@@ -164,8 +164,10 @@ def _instance_metrics(cfg: Config) -> list[str]:
     model = cfg.model
     if type_name(model) == "RPN":
         return ["proposal", "proposal_fast"]
-    if "panoptic_fusion_head" in model and not _gives_instances(cfg):
-        return []
+    if "panoptic_fusion_head" in model:  # which gives single instances where it is told to
+        listed = any(type_name(evaluator) == "CocoMetric" for evaluator in list_evaluators(cfg))
+        if not listed and not (model.get("test_cfg") or {}).get("instance_on", False):
+            return []
     return [name for name in _INSTANCES if name != "segm" or _has_masks(model)]
 
 
@@ -177,12 +179,6 @@ def _has_masks(model: ConfigDict) -> bool:
         or "panoptic_head" in model
         or "Ins" in type_name(model.get("bbox_head") or {})  # RTMDet-Ins
     )
-
-
-def _gives_instances(cfg: Config) -> bool:
-    """Tell whether a panoptic model, which does so where it is told to, gives single instances."""
-    listed = any(type_name(evaluator) == "CocoMetric" for evaluator in list_evaluators(cfg))
-    return listed or bool((cfg.model.get("test_cfg") or {}).get("instance_on", False))
 
 
 def _canonical(cfg: Config, name: str, possible: list[str]) -> str:

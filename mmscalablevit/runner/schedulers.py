@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 from mmengine.optim import _ParamScheduler
-from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import PARAM_SCHEDULERS
 
 
@@ -28,11 +27,7 @@ class WarmupCosineLR(_ParamScheduler):
         T_max: Steps of the half wave, those of the warm-up included.
         start: Learning rate of the first step.
         eta_min: Learning rate at the end of the half wave, and from there on.
-        begin: The first step of the schedule.
-        end: The step at which the rate stops changing; MMEngine's Runner gives the training's end.
-        by_epoch: Whether a step is an epoch, within which the rate is constant, or an iteration.
-        last_step: As in MMEngine's schedulers.
-        verbose: Whether to print each change.
+        settings: What all of MMEngine's schedulers take: ``begin``, ``end``, ``by_epoch``, ...
 
     Raises:
         ValueError: The warm-up is longer than the half wave.
@@ -45,11 +40,7 @@ class WarmupCosineLR(_ParamScheduler):
         T_max: int,
         start: float = 1e-6,
         eta_min: float = 0.0,
-        begin: int = 0,
-        end: int = INF,
-        by_epoch: bool = True,
-        last_step: int = -1,
-        verbose: bool = False,
+        **settings: Any,
     ) -> None:
         if not 0 <= warmup <= T_max:
             raise ValueError(f"WarmupCosineLR: warmup {warmup} lies outside 0 to T_max {T_max}")
@@ -57,15 +48,7 @@ class WarmupCosineLR(_ParamScheduler):
         self.T_max = T_max
         self.start = start
         self.eta_min = eta_min
-        super().__init__(
-            optimizer,
-            "lr",
-            begin=begin,
-            end=end,
-            last_step=last_step,
-            by_epoch=by_epoch,
-            verbose=verbose,
-        )
+        super().__init__(optimizer, "lr", **settings)
 
     def _get_value(self) -> list[float]:
         """Learning rates of the parameter groups at the present step."""

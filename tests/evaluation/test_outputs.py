@@ -14,6 +14,7 @@ from mmscalablevit.evaluation.outputs import (
     add_output,
     leave_out_metrics,
 )
+from mmscalablevit.evaluation.selection import list_evaluators
 from mmscalablevit.files import write_json
 from tests import tiny_projects
 
@@ -37,49 +38,6 @@ def make_config(scope: str) -> Config:
     )
 
 
-@pytest.mark.parametrize(
-    ("scope", "name", "setting"),
-    [
-        ("mmpretrain", "r.json", ("ClassificationResults", "out_file", "r.json")),
-        ("mmdet", "r.json", ("CocoMetric", "outfile_prefix", "r")),
-        ("mmseg", "labels", ("IoUMetric", "output_dir", "labels")),
-        ("mmpretrain", "r.pkl", ("DumpResults", "out_file_path", "r.pkl")),
-        ("mmdet", "r.pkl", ("DumpDetResults", "out_file_path", "r.pkl")),
-        ("mmseg", "r.pkl", ("DumpResults", "out_file_path", "r.pkl")),
-    ],
-)
-def test_results_go_out_in_the_format_of_the_task(tmp_path, scope, name, setting):
-    cfg = make_config(scope)
-    add_output(cfg, str(tmp_path / name))
-    evaluators = cfg.test_evaluator
-    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    kind, argument, value = setting
-    (evaluator,) = [evaluator for evaluator in evaluators if evaluator["type"] == kind]
-    assert evaluator[argument] == str(tmp_path / value)
-    assert evaluators[0]["type"] == EVALUATORS[scope]["type"]  # the metrics are kept
-
-
-def test_panoptic_results_go_to_an_archive(tmp_path):
-    cfg = make_config("mmdet")
-    cfg.test_evaluator = {"type": "PanopticQuality", "ann_file": "info.json"}
-    with pytest.raises(UsageError, match=r"go to a \.zip file or a \.pkl file"):
-        add_output(cfg, str(tmp_path / "r.json"))
-    out = str(tmp_path / "panoptic_test-dev2017_LVT_results.zip")
-    assert add_output(cfg, out) == [out]
-    assert cfg.test_evaluator[1] == {
-        "type": "PanopticResults",
-        "out_file": out,
-        "ann_file": "info.json",
-    }
-
-
-def test_coco_results_need_a_coco_evaluator(tmp_path):
-    cfg = make_config("mmdet")
-    cfg.test_evaluator = {"type": "VOCMetric"}
-    with pytest.raises(UsageError, match="choose one with --eval"):
-        add_output(cfg, str(tmp_path / "r.json"))
-
-
 def test_classification_results_are_written(tmp_path):
     metric = ClassificationResults(out_file=str(tmp_path / "r.json"))
     metric.dataset_meta = {"classes": ("cat", "dog")}
@@ -100,14 +58,6 @@ def test_classification_results_are_written(tmp_path):
     ]
 
 
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
-    write_json(tmp_path / "x.json", {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(tmp_path / "x.json", {"a": object()})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def unlabelled(scope: str, home: Path) -> Config:
     """A config whose test data have images only."""
     cfg = make_config(scope)
@@ -125,24 +75,45 @@ def unlabelled(scope: str, home: Path) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("scope", "name", "kept"),
+    ("scope", "name", "kind", "argument", "value"),
     [
-        ("mmpretrain", "r.json", ("ClassificationResults", None)),
-        ("mmdet", "r.json", ("CocoMetric", True)),
-        ("mmseg", "labels", ("IoUMetric", True)),
-        ("mmpretrain", "r.pkl", ("DumpResults", None)),
-        ("mmdet", "r.pkl", ("DumpDetResults", None)),
-        ("mmseg", "r.pkl", ("DumpResults", None)),
+        ("mmpretrain", "r.json", "ClassificationResults", "out_file", "r.json"),
+        ("mmdet", "r.json", "CocoMetric", "outfile_prefix", "r"),
+        ("mmseg", "labels", "IoUMetric", "output_dir", "labels"),
+        ("mmpretrain", "r.pkl", "DumpResults", "out_file_path", "r.pkl"),
+        ("mmdet", "r.pkl", "DumpDetResults", "out_file_path", "r.pkl"),
+        ("mmseg", "r.pkl", "DumpResults", "out_file_path", "r.pkl"),
     ],
 )
-def test_without_labels_what_writes_is_kept_and_computes_nothing(tmp_path, scope, name, kept):
+def test_results_go_out_in_the_format_of_the_task(tmp_path, scope, name, kind, argument, value):
+    cfg = make_config(scope)
+    add_output(cfg, str(tmp_path / name))
+    evaluators = list_evaluators(cfg)
+    assert evaluators[0]["type"] == EVALUATORS[scope]["type"]  # the metrics are kept
+    assert evaluators[-1]["type"] == kind and evaluators[-1][argument] == str(tmp_path / value)
+    # without labels what writes is kept, and computes nothing
     cfg = unlabelled(scope, tmp_path)
     add_output(cfg, str(tmp_path / name))
     leave_out_metrics(cfg)
     (evaluator,) = cfg.test_evaluator
-    assert (evaluator["type"], evaluator.get("format_only")) == kept
+    assert evaluator["type"] == kind
+    assert evaluator.get("format_only") is (True if kind in ("CocoMetric", "IoUMetric") else None)
     steps = [step["type"] for step in cfg.test_dataloader.dataset.pipeline]
     assert len(steps) == 2 and "mmseg.LoadAnnotations" not in steps
+
+
+def test_detectors_results_go_where_an_evaluator_of_the_config_writes(tmp_path):
+    cfg = make_config("mmdet")
+    cfg.test_evaluator = {"type": "VOCMetric"}
+    with pytest.raises(UsageError, match="choose one with --eval"):
+        add_output(cfg, str(tmp_path / "r.json"))
+    cfg.test_evaluator = {"type": "PanopticQuality", "ann_file": "info.json"}
+    with pytest.raises(UsageError, match=r"go to a \.zip file or a \.pkl file"):
+        add_output(cfg, str(tmp_path / "r.json"))
+    out = str(tmp_path / "panoptic_test-dev2017_LVT_results.zip")
+    assert add_output(cfg, out) == [out]
+    writer = {"type": "PanopticResults", "out_file": out, "ann_file": "info.json"}
+    assert cfg.test_evaluator[1] == writer
 
 
 def test_without_labels_none_are_loaded_for_test_time_augmentation(tmp_path):

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from mmscalablevit.checkpoints import load_file
+from tests.tiny_projects import CLASSIFICATION
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
@@ -27,61 +28,42 @@ HERE = Path(__file__).parent
 CLASSES, IMAGES = 2, 11
 
 _CONFIG = """
-default_scope = "mmpretrain"
-custom_imports = dict(imports=["mmscalablevit"], allow_failed_imports=False)
+_base_ = "classification.py"
+arch = dict(embed_dims=[8, 8, 16, 16], num_heads=[1, 1, 2, 2])
 model = dict(
-    type="ImageClassifier",
-    backbone=dict(
-        type="ScalableViT",
-        arch=dict(
-            embed_dims=[8, 8, 16, 16],
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 1, 2, 2],
-            channel_ratios=[1, 1, 1, 1],
-            spatial_ratios=[8, 4, 2, 1],
-        ),
-        drop_path_rate={drop_path},
-    ),
-    neck=dict(type="GlobalAveragePooling"),
-    head=dict(type="LinearClsHead", num_classes=2, in_channels=16, topk=(1,),
-              loss=dict(type="CrossEntropyLoss")),
+    backbone=dict(arch=arch, drop_path_rate={drop_path}), head=dict(num_classes=2, in_channels=16)
 )
-data_preprocessor = dict(num_classes=2, mean=[127.0] * 3, std=[60.0] * 3, to_rgb=True)
+data_preprocessor = dict(num_classes=2)
 pipeline = [
     dict(type="LoadImageFromFile"), dict(type="Resize", scale=(32, 32)),
     dict(type="RandomFlip", prob={flip}), dict(type="PackInputs"),
 ]
-
-
-def loader(split, size, sampler, workers=0):
-    return dict(
-        batch_size=size, num_workers=workers, persistent_workers=workers > 0, sampler=sampler,
-        dataset=dict(type="CustomDataset", data_root={root!r}, data_prefix=split,
-                     pipeline=pipeline),
-    )
-
-
-train_dataloader = loader("train", {batch}, dict(type={sampler!r}, shuffle=True), {workers})
-val_dataloader = test_dataloader = loader("val", 4, dict(type="DefaultSampler", shuffle=False))
-del loader
-val_evaluator = test_evaluator = dict(type="Accuracy")
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=2e-3), clip_grad=dict(max_norm=1.0))
+colours = dict(data_root={root!r}, metainfo=dict(classes=["colour0", "colour1"]), pipeline=pipeline)
+train_dataloader = dict(
+    batch_size=6, num_workers={workers}, persistent_workers={workers} > 0, dataset=colours,
+    sampler=dict(type={sampler!r}, shuffle=True),
+)
+val_dataloader = dict(batch_size=4, dataset=colours)
+test_dataloader = val_dataloader
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator
+optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=1.0))
 param_scheduler = dict(type="CosineAnnealingLR", by_epoch={by_epoch}, begin=0, end={length})
-train_cfg = dict(by_epoch={by_epoch}, max_{unit}={length}, val_interval={val_interval})
-val_cfg = test_cfg = dict()
+train_cfg = dict(
+    _delete_=True, by_epoch={by_epoch}, max_{unit}={length}, val_interval={val_interval}
+)
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=1),
     checkpoint=dict(type="CheckpointHook", by_epoch={by_epoch}, interval={interval},
                     max_keep_ckpts=2, save_best="auto"),
 )
 log_processor = dict(by_epoch={by_epoch})
-visualizer = dict(type="UniversalVisualizer", vis_backends=[dict(type="LocalVisBackend")])
-randomness = dict(seed=0)
+visualizer = dict(vis_backends=[dict(type="LocalVisBackend")])
 """
 
 _EPOCHS = {
     "by_epoch": True, "unit": "epochs", "length": 6, "interval": 1, "val_interval": 2,
-    "sampler": "DefaultSampler", "batch": 6, "workers": 0, "drop_path": 0.0, "flip": 0.0,
+    "sampler": "DefaultSampler", "workers": 0, "drop_path": 0.0, "flip": 0.0,
 }  # fmt: skip
 _ITERATIONS = {
     **_EPOCHS, "by_epoch": False, "unit": "iters", "length": 24, "interval": 4, "val_interval": 8,
@@ -104,12 +86,12 @@ def write_data(root: Path) -> None:
 
 def write_configs(root: Path) -> None:
     """Write a config of each kind of training loop, plain and with randomness."""
+    (root / "classification.py").write_text(CLASSIFICATION)
     for name, settings in {
         "epochs": _EPOCHS,
         "random_epochs": {**_EPOCHS, "drop_path": 0.3, "flip": 0.5},
         "iterations": _ITERATIONS,
         "random_iterations": {**_ITERATIONS, "drop_path": 0.3},
-        "finite_iterations": {**_ITERATIONS, "sampler": "DefaultSampler"},
     }.items():
         content = _CONFIG
         for key, value in {**settings, "root": str(root / "data")}.items():

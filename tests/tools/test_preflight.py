@@ -1,35 +1,26 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mmscalablevit.preflight import examination as preflight
 from tests import tiny_projects
+from tests.in_process import TOOLS, run_tool
 from tests.integration.test_user_project import PROJECTS, write_project
-
-TOOL = Path(__file__).resolve().parents[2] / "tools/preflight.py"
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Run the tool in this process, in a directory of its own, without the environment's probes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.setattr(preflight, "report", lambda: [])
-
-    def run_tool(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        return ending.value.code, capsys.readouterr().out
-
-    return run_tool
+    return lambda *arguments: run_tool("preflight.py", *arguments)[:2]
 
 
 def test_the_exit_code_says_whether_something_is_to_be_mended(run, tmp_path: Path) -> None:
@@ -78,7 +69,10 @@ def test_a_users_own_config(base: str, run, tmp_path: Path) -> None:
 def test_as_a_program_with_the_environment(tmp_path: Path) -> None:
     tiny_projects.write(tmp_path)
     done = subprocess.run(
-        [sys.executable, TOOL, "classification.py"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, TOOLS / "preflight.py", "classification.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.startswith("environment"), done.stderr
     assert "Traceback" not in done.stderr
