@@ -18,8 +18,6 @@ from torch import nn
 
 from mmscalablevit.errors import UsageError
 
-AMP_DTYPES = ("bfloat16", "float16")
-
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):

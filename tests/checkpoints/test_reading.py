@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader, Runner
-from torch import nn
-from torch.utils.data import Dataset
+from mmengine.runner import CheckpointLoader
 
 from mmscalablevit.checkpoints.reading import (
     CheckpointError,
@@ -23,69 +20,25 @@ from mmscalablevit.checkpoints.reading import (
     load_from_local,
     use_safe_loading,
 )
-
-
-class Points(Dataset):
-    """Points of a line, with meta information of the kinds that data sets keep."""
-
-    METAINFO = {  # noqa: RUF012
-        "classes": ("a", "b"),
-        "palette": [[0, 0, 0], [255, 0, 0]],
-        "weights": np.array([1.0, 5.0], dtype=np.float32),
-        "ids": np.arange(2),
-        "names": np.array(["a", "b"]),
-    }
-    metainfo = METAINFO
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> dict:
-        return {"x": torch.tensor([float(index)]), "y": torch.tensor([2.0 * index])}
-
-
-class Line(BaseModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-        self.norm = nn.BatchNorm1d(1)
-
-    def forward(self, x, y, mode="loss"):
-        prediction = self.norm(self.layer(torch.stack(list(x))))
-        return {"loss": (prediction - torch.stack(list(y))).square().mean()}
-
-
-def make_runner(work_dir, **settings) -> Runner:
-    """A runner with everything that leaves a trace in a checkpoint."""
-    return Runner(
-        model=Line(),
-        work_dir=str(work_dir),
-        train_dataloader={
-            "dataset": Points(),
-            "batch_size": 2,
-            "sampler": {"type": "DefaultSampler", "shuffle": True},
-        },
-        train_cfg={"by_epoch": True, "max_epochs": 2},
-        optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1}, "accumulative_counts": 2},
-        param_scheduler=[
-            {"type": "LinearLR", "start_factor": 0.1, "end": 3, "by_epoch": False},
-            {"type": "CosineAnnealingLR", "T_max": 2},
-            {"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 10, "by_epoch": False},
-            {"type": "ReduceOnPlateauLR", "monitor": "loss"},
-        ],
-        default_hooks={"logger": {"type": "LoggerHook", "interval": 1}},
-        custom_hooks=[{"type": "EMAHook"}],
-        experiment_name=str(work_dir),
-        **settings,
-    )
+from tests.runner.toy_run import build_run
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A work directory with the checkpoints of two epochs."""
+    """The checkpoint of a run with everything that leaves a trace in one."""
     directory = tmp_path_factory.mktemp("trained")
-    make_runner(directory).train()
-    return directory
+    schedulers = [
+        {"type": "LinearLR", "start_factor": 0.1, "end": 3, "by_epoch": False},
+        {"type": "CosineAnnealingLR", "T_max": 2},
+        {"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 10, "by_epoch": False},
+        {"type": "ReduceOnPlateauLR", "monitor": "loss"},
+    ]
+    optim = {"accumulative_counts": 2}
+    run = build_run(
+        directory, length=2, hooks=[{"type": "EMAHook"}], optim=optim, schedulers=schedulers
+    )
+    run.train()
+    return directory / "epoch_2.pth"
 
 
 class Dangerous:
@@ -109,8 +62,8 @@ def write_pickle(path, program: bytes) -> None:
 
 
 def test_mmengine_checkpoint_loads_with_all_its_content(trained):
-    checkpoint = load_file(trained / "epoch_2.pth")
-    unrestricted = torch.load(trained / "epoch_2.pth", weights_only=False)
+    checkpoint = load_file(trained)
+    unrestricted = torch.load(trained, weights_only=False)
     assert (
         checkpoint.keys()
         == unrestricted.keys()

@@ -22,35 +22,23 @@ from tests.runner.toy_run import build_run
 
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
 MPI = {
-    "OMPI_COMM_WORLD_RANK": "1",
-    "OMPI_COMM_WORLD_SIZE": "2",
-    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-}
+    "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+}  # fmt: skip
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "node7"}
 
 
-def test_torchruns_environment_is_taken_as_it_is():
-    environ = {
-        "RANK": "3",
-        "WORLD_SIZE": "4",
-        "LOCAL_RANK": "1",
-        "MASTER_ADDR": "node7",
-        "MASTER_PORT": "1234",
-        "HOME": "/",
-    }
-    assert launcher_environment("pytorch", environ) == {
-        key: value for key, value in environ.items() if key != "HOME"
-    }
-
-
-def test_slurms_environment_is_translated():
+def test_a_launchers_environment_is_translated():
+    environ = {**TORCHRUN, "MASTER_PORT": "1234"}
+    assert launcher_environment("pytorch", {**environ, "HOME": "/"}) == environ
     environ = {**SLURM, "SLURM_NNODES": "1", "SLURM_JOB_ID": "4512345"}
     assert launcher_environment("slurm", environ) == {
-        "RANK": "5",
-        "WORLD_SIZE": "8",
-        "LOCAL_RANK": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(20000 + 4512345 % 20000),
-    }
+        "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + 4512345 % 20000),
+    }  # fmt: skip
+    one_machine = launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"})
+    assert one_machine["MASTER_ADDR"] == "127.0.0.1" and one_machine["RANK"] == "1"
+    with pytest.raises(UsageError, match="set MASTER_ADDR"):
+        launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})
 
 
 def test_slurms_first_host_leads(tmp_path, monkeypatch):
@@ -64,13 +52,6 @@ def test_slurms_first_host_leads(tmp_path, monkeypatch):
     assert launcher_environment("slurm", environ)["MASTER_ADDR"] == "gpu3"
     environ["MASTER_ADDR"] = "other"
     assert launcher_environment("slurm", environ)["MASTER_ADDR"] == "other"
-
-
-def test_mpis_environment_is_translated():
-    one_machine = launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"})
-    assert one_machine["MASTER_ADDR"] == "127.0.0.1" and one_machine["RANK"] == "1"
-    with pytest.raises(UsageError, match="set MASTER_ADDR"):
-        launcher_environment("mpi", {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"})
 
 
 def test_without_a_launcher_nothing_changes():

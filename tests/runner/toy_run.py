@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -15,6 +16,13 @@ from mmscalablevit.runner.runner import ResumableRunner
 
 class Numbers(Dataset):
     """Remembers which samples were asked for."""
+
+    METAINFO = metainfo = {  # noqa: RUF012 kinds that data sets keep
+        "classes": ("a", "b"),
+        "weights": np.array([1.0, 5.0], dtype=np.float32),
+        "ids": np.arange(2),
+        "names": np.array(["a", "b"]),
+    }
 
     def __init__(self, length: int = 22) -> None:
         self.length = length
@@ -75,6 +83,7 @@ def build_run(
     batch_size: int = 6,
     hooks: list[Any] | None = None,
     optim: dict[str, Any] | None = None,
+    schedulers: list[dict[str, Any]] | None = None,
     validate: bool = False,
     **checkpoint: Any,
 ) -> ResumableRunner:
@@ -100,6 +109,7 @@ def build_run(
         train_dataloader=loader,
         train_cfg={"by_epoch": by_epoch, f"max_{unit}": length, "val_interval": 2},
         optim_wrapper={"optimizer": optimizer, **(optim or {})},
+        param_scheduler=schedulers,
         default_hooks={
             "checkpoint": {
                 "type": "CheckpointHook", "by_epoch": by_epoch, "interval": 1, **checkpoint,

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from mmscalablevit.runner.resume import find_checkpoint
 
 from .fault_runs import assert_equal, run, state, write_configs, write_data
 
@@ -71,38 +67,7 @@ def test_sigterm_saves_and_ends_with_143(place, undisturbed):
     assert_equal(state(place / "ended" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A disk of two megabytes, and room for two of the checkpoints."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_a_full_disk_costs_no_good_checkpoint(place, undisturbed, small_disk):
-    size = (undisturbed / LAST["epochs"]).stat().st_size
-    filler = small_disk / "filler"
-    filler.write_bytes(bytes(2**21 - int(2.6 * size)))
-    codes, _, output = start(place, [None], "epochs", small_disk / "work")
-    assert codes == [1] and "No space left on device" in output
-    assert "go on with --resume auto" in output.splitlines()[-2]
-    assert "optimizer" in find_checkpoint(small_disk / "work").content
-    filler.unlink()
-    codes, _, output = start(place, [None], "epochs", small_disk / "work", "--resume", "auto")
-    assert codes == [0]
-    assert_equal(state(small_disk / "work" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
-
-
-def test_writes_that_fail_do_not_need_a_full_disk(place, undisturbed):
-    # The same with writes that are made to fail, where mounting is not permitted.
+def test_a_full_disk_costs_no_good_checkpoint(place, undisturbed):
     codes, _, output = start(place, [[20, "ENOSPC"], None], "epochs", "full", "--resume", "auto")
     assert codes == [1, 0]
     assert output.count("Training goes on and tries again at the next interval") == 2
