@@ -41,26 +41,20 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any):
         super().__init__(runner, stream_batches(dataloader, endless=False), *args, **kwargs)
         self.position = 0
+        self._first = 0
 
     def run_epoch(self) -> None:
         """Train for one epoch, or for what is left of it."""
-        stream, first = self.dataloader.batch_sampler, self.position
-        if first and isinstance(stream, BatchStream):
-            self.runner.call_hook("before_train_epoch")
-            self.runner.model.train()
-            stream.to_pass = first
-            for index, batch in enumerate(self.dataloader, start=first):
-                self.run_iter(index, batch)
-            self.runner.call_hook("after_train_epoch")
-            self._epoch += 1
-        else:
-            super().run_epoch()
-        self.position = 0
+        stream = self.dataloader.batch_sampler
+        if isinstance(stream, BatchStream):
+            self._first = stream.to_pass = self.position
+        super().run_epoch()
+        self.position = self._first = 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Train on one batch."""
-        self.position = idx + 1
-        super().run_iter(idx, data_batch)
+        """Train on one batch, the first of which may lie within the epoch."""
+        self.position = self._first + idx + 1
+        super().run_iter(self._first + idx, data_batch)
 
 
 @LOOPS.register_module()

@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from mmengine.utils import package_utils
 from torch import nn
 
 from mmscalablevit.environment.facts import ONEDL, UPSTREAM
+from tests.integration.test_every_config import REPRESENTATIVES
 from tests.leaves import LEAVES, ROOT, build, load
 
 
@@ -188,3 +190,13 @@ def check_optimizer(name: str, recipe: Recipe) -> None:
             tenfold = "segformer_8x" in name and part.startswith("decode_head.")
             assert group["lr"] == pytest.approx(recipe.lr * (10 if tenfold else 1)), part
     assert not groups
+
+
+def test_those_that_are_trained_in_each_run_have_all_that_configs_name() -> None:
+    def parts(path: Path) -> tuple[object, ...]:
+        cfg = load(path.stem)
+        data, head = cfg.train_dataloader.dataset, cfg.model.get("decode_head", {})
+        own_arch = isinstance(cfg.model.backbone.get("arch"), dict)
+        return cfg.model.type, head.get("type"), cfg.model.backbone.type, own_arch, data.type
+
+    assert {*map(parts, LEAVES.values())} == {*map(parts, REPRESENTATIVES.values())}
