@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.in_process import run_tool
 
 from .fault_runs import assert_equal, run, state, write_configs, write_data
 
@@ -75,23 +78,19 @@ def test_a_full_disk_costs_no_good_checkpoint(place, undisturbed):
     assert_equal(state(place / "full" / LAST["epochs"]), state(undisturbed / LAST["epochs"]))
 
 
-def test_what_is_wrong_with_a_work_directory_is_told_at_the_start(place, undisturbed):
-    (place / "file").touch()
-    _, _, output = start(place, [None], "epochs", "file/work")
-    assert "error: cannot write to file/work: Not a directory" in output
-    resumed = ["--resume", "auto", "--cfg-options"]
+def test_what_does_not_fit_a_work_directory_is_told_at_the_start(place, undisturbed, monkeypatch):
+    monkeypatch.chdir(place)
+    shutil.copytree(undisturbed, place / "changed")
+    command = ["train.py", "epochs.py", "--work-dir", "changed"]
+    resumed = [*command, "--resume", "auto", "--cfg-options"]
     wider = ["model.backbone.arch.embed_dims=[8,8,16,32]", "model.head.in_channels=32"]
-    codes, _, output = start(place, [None], "epochs", undisturbed, *resumed, *wider)
-    assert codes == [1] and "model.head.in_channels: 16 -> 32" in output
-    assert "choose another --work-dir" in output and "Traceback" not in output
-    codes, _, output = start(
-        place, [None], "epochs", undisturbed, *resumed, "optim_wrapper.optimizer.lr=0.001"
-    )
-    assert codes == [0] and "optim_wrapper.optimizer.lr: 0.002 -> 0.001" in output
-    codes, _, output = start(
-        place, [[1, "SIGKILL"]], "epochs", undisturbed, "--cfg-options", "train_cfg.max_epochs=1"
-    )
-    assert "holds checkpoints of an earlier run" in output
+    ending = run_tool(*resumed, *wider)
+    assert ending.code == 1 and "model.head.in_channels: 16 -> 32" in ending.shown
+    assert "choose another --work-dir" in ending.message
+    ending = run_tool(*resumed, "optim_wrapper.optimizer.lr=0.001")
+    assert ending.code == 0 and "optim_wrapper.optimizer.lr: 0.002 -> 0.001" in ending.shown
+    ending = run_tool(*command, "--cfg-options", "train_cfg.max_epochs=1")
+    assert ending.code == 0 and "holds checkpoints of an earlier run" in ending.shown
 
 
 def test_slurms_requeued_job_goes_on(place, undisturbed, monkeypatch):

@@ -137,12 +137,6 @@ def test_both_machines_start_again_when_a_process_of_one_is_killed(place, two):
     assert_equal(state(place / "killed_nodes" / LAST), state(two / LAST))
 
 
-def test_without_restarts_a_killed_process_ends_the_job(place):
-    settings = {"PYTHONPATH": paths(place), "PORT": free_port()}
-    run(place, "dist_train.sh", "kill.py", 2, "--work-dir", "dead", *HALF, expect=1, **settings)
-    assert find_checkpoint(place / "dead").path.endswith("epoch_1.pth")
-
-
 def test_sigterm_to_the_launcher_saves_and_the_job_goes_on(place, two):
     command = ["dist_train.sh", "terminate.py", 2, "--work-dir", "ended", *HALF]
     output = run(place, *command, expect=1, PORT=free_port(), PYTHONPATH=paths(place))
