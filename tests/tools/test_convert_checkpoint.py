@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -61,24 +60,3 @@ def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
     assert run(tmp_path / "released.pth", target, "--force").code == 0
     assert target.stat().st_size > 1_000_000
-
-
-class Malicious:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple:
-        return os.system, (f"touch {self.marker}",)
-
-
-def test_what_is_no_released_checkpoint_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    source = tmp_path / "source.pth"
-    assert f"cannot convert {source}" in run(source, tmp_path / "out.pth").message
-    for content in (b"", b"no checkpoint"):
-        source.write_bytes(content)
-        assert f"cannot convert {source}" in run(source, tmp_path / "out.pth").message
-    torch.save({"conv1.weight": torch.zeros(1)}, source)
-    assert "conv1.weight" in run(source, tmp_path / "out.pth").message
-    torch.save({"model": {}, "args": Malicious(tmp_path / "executed")}, source)
-    assert "system" in run(source, tmp_path / "out.pth").message
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pth"]
