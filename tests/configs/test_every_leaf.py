@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ from tests.integration.test_every_config import REPRESENTATIVES
 from tests.leaves import LEAVES, ROOT, build, load
 
 
-@pytest.fixture
-def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def renamed() -> Iterator[None]:
     """No distribution has OpenMMLab's name, as where the maintained forks are installed.
 
     By those names MMEngine finds ``mmseg::...``, but not ``mmdet::...``.
@@ -34,9 +34,12 @@ def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return find(name)
 
-    for module in (importlib.metadata, package_utils):
-        if hasattr(module, "distribution"):
-            monkeypatch.setattr(module, "distribution", find_renamed)
+    load.cache_clear()  # so that all configs are read in here
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (importlib.metadata, package_utils):
+            if hasattr(module, "distribution"):
+                patch.setattr(module, "distribution", find_renamed)
+        yield
 
 
 def test_the_fixture_renames_what_the_forks_rename(renamed: None, tmp_path: Any) -> None:
@@ -104,7 +107,7 @@ RECIPES = {
 @pytest.mark.parametrize("name", LEAVES)
 def test_leaf(name: str, renamed: None) -> None:
     assert len(LEAVES[name].read_text().splitlines()) < 15
-    assert "mmscalablevit" in Config.fromfile(LEAVES[name]).custom_imports.imports
+    assert "mmscalablevit" in load(name).custom_imports.imports
     recipe = next(recipe for part, recipe in RECIPES.items() if re.search(part, name))
     check_schedule(name, recipe)
     check_start(name)
