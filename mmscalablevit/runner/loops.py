@@ -77,8 +77,7 @@ class ResumableIterLoop(IterBasedTrainLoop):
     def run(self) -> Any:
         """Train."""
         stream = self.dataloader.batch_sampler
-        if self._iter > 0 and isinstance(stream, BatchStream):
-            stream.to_pass = self._iter
-            self._batches.passed = self._iter
+        if self.iter > 0 and isinstance(stream, BatchStream):
+            stream.to_pass = self._batches.passed = self.iter
             self.dataloader_iterator = self._batches
         return super().run()

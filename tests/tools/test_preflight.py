@@ -66,6 +66,7 @@ def test_a_users_own_config(base: str, run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # the environment's tests look at its probes
 def test_as_a_program_with_the_environment(tmp_path: Path) -> None:
     tiny_projects.write(tmp_path)
     done = subprocess.run(
