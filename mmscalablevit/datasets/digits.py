@@ -19,17 +19,9 @@ from PIL import Image, ImageFilter
 
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 PALETTE = [
-    (230, 25, 75),
-    (60, 180, 75),
-    (255, 225, 25),
-    (0, 130, 200),
-    (245, 130, 48),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-    (170, 255, 60),
-    (250, 190, 190),
-]
+    (230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48),
+    (145, 30, 180), (70, 240, 240), (240, 50, 230), (170, 255, 60), (250, 190, 190),
+]  # fmt: skip
 # The COCO category of a digit is the digit plus one; so is its label value, background being zero.
 DETECTION_METAINFO = {"classes": CLASSES, "palette": PALETTE}
 SEGMENTATION_METAINFO = {"classes": ("background", *CLASSES), "palette": [(60, 60, 60), *PALETTE]}
