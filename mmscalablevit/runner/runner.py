@@ -43,7 +43,11 @@ class LoadedRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
-        self, filename: str, map_location: Any = "cpu", strict: bool = False, **reading: Any
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = False,
+        revise_keys: Any = ((r"^module\.", ""),),
     ) -> dict[str, Any]:
         """Load a checkpoint into the model, ``loaded`` if it is of this path; return its content.
 
@@ -51,7 +55,7 @@ class LoadedRunner(Runner):
         """
         loaded, self.loaded = self.loaded, None
         if loaded is None or loaded.path != filename:
-            return super().load_checkpoint(filename, map_location, strict, **reading)
+            return super().load_checkpoint(filename, map_location, strict, revise_keys)
         self.call_hook("after_load_checkpoint", checkpoint=loaded.content)
         weights = loaded.content.get("state_dict", loaded.content)
         consume_prefix_in_state_dict_if_present(weights, "module.")
@@ -85,9 +89,9 @@ class ResumableRunner(LoadedRunner):
             prepare_loader(loader, seed)
         return loader
 
-    def register_hooks(self, *hooks: Any, **by_name: Any) -> None:
+    def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """Register a run's hooks, as MMEngine's Runner does, and :class:`.InterruptionHook`."""
-        super().register_hooks(*hooks, **by_name)
+        super().register_hooks(default_hooks, custom_hooks)
         self._interruption = InterruptionHook()
         self.register_hook(self._interruption)
 

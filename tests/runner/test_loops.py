@@ -9,7 +9,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler
 
-from mmscalablevit.runner.batches import BatchStream, LateBatches
+from mmscalablevit.runner.loops import BatchStream, LateBatches
 
 from .toy_run import Numbers, build_run
 
