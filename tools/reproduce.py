@@ -26,7 +26,7 @@ from mmengine.utils import ProgressBar
 from mmscalablevit import files
 from mmscalablevit.cli import tool
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction import collecting, documents, launching, plan, report, tables
+from mmscalablevit.reproduction import documents, launching, plan, report, tables
 from mmscalablevit.reproduction.counting import Counter, tables_of_configs
 from mmscalablevit.reproduction.published import load_tables, select_tables
 from mmscalablevit.reproduction.runs import examine
@@ -155,7 +155,7 @@ def launch(args: argparse.Namespace) -> None:
     if not commands:
         print("nothing is to be started", file=sys.stderr)
     elif args.launcher == "print":
-        print(launching.render(commands), end="")
+        print(*commands, sep="\n")
     else:
         if args.launcher == "pytorch":
             require_gpus(max(command.gpus for command in commands))
@@ -220,7 +220,7 @@ def collect(args: argparse.Namespace) -> None:
     if not args.work_dirs.is_dir():
         print(f"there is no folder {args.work_dirs}: every run is missing", file=sys.stderr)
     files.ensure_writable(out)
-    found = collecting.collect(known, chosen, args.work_dirs, out)
+    found = report.collect(known, chosen, args.work_dirs, out)
     name = "_".join(["table", *args.names]) if args.names else "tables"
     for suffix, text in {"md": report.to_markdown(found), "csv": report.to_csv(found)}.items():
         write(out / f"{name}.{suffix}", text)

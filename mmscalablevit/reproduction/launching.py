@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction.plan import Training
-from mmscalablevit.reproduction.published import Test
 from mmscalablevit.reproduction.runs import Found, State, examine
 from mmscalablevit.reproduction.tables import shown
 
@@ -28,22 +27,34 @@ class Start:
     gpus: int | None = None
     partition: str | None = None
 
+    def words(self, training: Training, gpus: int, test: str = "") -> list[str]:
+        """The beginning of the command that trains, or runs a test of the final checkpoint."""
+        kind = "test" if test else "train"
+        files = [shown(training.config), *([shown(training.final)] if test else [])]
+        work_dir = shown(training.work_dir / test)
+        if self.partition is None:
+            script = shown(self.tools / f"dist_{kind}.sh")
+            return ["bash", script, *files, str(gpus), "--work-dir", work_dir]
+        script = shown(self.tools / f"slurm_{kind}.sh")
+        job = "-".join(filter(None, (training.name, test)))
+        place = ["--work-dir", work_dir] if test else [work_dir]
+        return ["env", f"GPUS={gpus}", "bash", script, self.partition, job, *files, *place]
+
 
 @dataclass(frozen=True)
 class Command:
-    """A training or a test.
+    """The words of a training or a test, on so many GPUs.
 
-    Attributes:
-        title: What it does.
-        words: Its words.
-        gpus: GPUs that it takes.
-        needs: A checkpoint that must be there when it is run, or None.
+    Its ``title`` says what it does, ``needs`` is a checkpoint that must be there when it is run.
     """
 
     title: str
     words: Sequence[str]
     gpus: int
     needs: Path | None
+
+    def __str__(self) -> str:
+        return f"# {self.title}, on {self.gpus} GPU(s)\n{shlex.join(self.words)}"
 
 
 def prepare(trainings: Sequence[Training], start: Start) -> tuple[list[Command], list[str]]:
@@ -65,26 +76,28 @@ def prepare(trainings: Sequence[Training], start: Start) -> tuple[list[Command],
     notes: list[str] = []
     coming = {run.training.final for run in found if run.state is State.DONE}
     for run in found:
-        training, remarks = run.training, []
+        training, done, remarks = run.training, run.state is State.DONE, list[str]()
         if training.config not in wanted:
             continue
         gpus = start.gpus or training.schedule.gpus
         weights = _weights(training, coming)
-        obstacle = ""
         if run.state is State.RUNNING:
-            obstacle = f"running: {run.holder}"
-        elif run.state is not State.DONE and training.needs and weights is None:
-            obstacle = f"waits for {training.needs.name}; launch again when that is finished"
-        if obstacle:
-            notes.append(f"{training.name}: {obstacle}")
+            notes.append(f"{training.name}: running: {run.holder}")
             continue
-        if run.state is not State.DONE:
+        if not done and training.needs and weights is None:
+            needed = training.needs.name
+            notes.append(f"{training.name}: waits for {needed}; launch again when that is finished")
+            continue
+        if not done:
             commands.append(_train(training, start, gpus, weights))
             coming.add(training.final)
             remarks += _peculiarities(run, gpus, weights)
         elif not run.lacking:
             remarks.append("finished")
-        commands += [_test(training, start, gpus, test) for test in run.lacking]
+        for test in run.lacking:
+            words = [*start.words(training, gpus, test.name), *test.arguments]
+            title = f"{training.name}: test {test.name}"
+            commands.append(Command(title, words, gpus, training.final))
         if run.changes:
             remarks.append(f"its config has changed since: {'; '.join(run.changes)}")
         if remarks:
@@ -104,14 +117,9 @@ def _wanted(found: Sequence[Found]) -> set[Path]:
 
 
 def _weights(training: Training, coming: set[Path]) -> Path | None:
-    """Choose the weights to start from.
+    """Choose the weights to start from: those of the run that it needs, or the released ones.
 
-    Args:
-        training: The training.
-        coming: Checkpoints that are there or that a command before will have made.
-
-    Returns:
-        The final checkpoint of the run that it needs, or else the released weights.
+    ``coming`` are checkpoints that are there or that a command before will have made.
     """
     if training.needs and training.needs.final in coming:
         return training.needs.final
@@ -137,7 +145,7 @@ def _peculiarities(run: Found, gpus: int, weights: Path | None) -> list[str]:
 
 
 def _train(training: Training, start: Start, gpus: int, weights: Path | None) -> Command:
-    words = [*_words(training.name, start, gpus, training), "--resume", "auto"]
+    words = [*start.words(training, gpus), "--resume", "auto"]
     if gpus != training.schedule.gpus:
         words.append("--auto-scale-lr")
     if weights:
@@ -150,32 +158,3 @@ def _train(training: Training, start: Start, gpus: int, weights: Path | None) ->
         words += ["--cfg-options", f"{training.weights_key}={path}"]
     rows = ", ".join(training.labels) or "pretraining for other runs"
     return Command(f"{training.name}: {rows}", words, gpus, weights)
-
-
-def _test(training: Training, start: Start, gpus: int, test: Test) -> Command:
-    words = _words(f"{training.name}-{test.name}", start, gpus, training, test)
-    title = f"{training.name}: test {test.name}"
-    return Command(title, [*words, *test.arguments], gpus, training.final)
-
-
-def _words(
-    job: str, start: Start, gpus: int, training: Training, test: Test | None = None
-) -> list[str]:
-    """The words of a command up to the options that are the same in all ways of starting."""
-    kind, files = ("test", [training.final]) if test else ("train", [])
-    named = [shown(file) for file in (training.config, *files)]
-    directory = ["--work-dir", shown(training.work_dir / test.name if test else training.work_dir)]
-    if start.partition is None:
-        return ["bash", shown(start.tools / f"dist_{kind}.sh"), *named, str(gpus), *directory]
-    script = shown(start.tools / f"slurm_{kind}.sh")
-    if test is None:
-        directory = directory[1:]  # which it takes without the option
-    return ["env", f"GPUS={gpus}", "bash", script, start.partition, job, *named, *directory]
-
-
-def render(commands: Sequence[Command]) -> str:
-    """Write commands as lines for a shell, each below what it does."""
-    return "".join(
-        f"# {command.title}, on {command.gpus} GPU(s)\n{shlex.join(command.words)}\n"
-        for command in commands
-    )

@@ -6,11 +6,10 @@ What cannot be read is passed over: each function adds a message to the list ``p
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,16 @@ _TIMESTAMP = re.compile(r"\d{8}_\d{6}")
 
 SCALARS = Path("vis_data") / "scalars.json"
 
-_LARGEST_TEXT = 16 * 2**20  # bytes of a file that is read as one JSON value
 _LONGEST = 300  # characters of a text that a foreign file may bring into messages and tables
 _MOST_LINES = 5  # that a message lists
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation has logged.
+    """Numbers that a validation has logged, infinite ones and NaN among them.
 
-    Attributes:
-        iteration: The last one that the log has before it; 0 if its start has none.
-        step: What MMEngine wrote as its step: the epoch, or the iteration where epochs don't count.
-        values: Its numbers by name, infinite ones and NaN among them.
+    Its ``step`` is the epoch, or the iteration where epochs don't count; ``iteration`` the last one
+    that the log has before it, 0 if its start has none.
     """
 
     iteration: int
@@ -47,10 +43,7 @@ class Validation:
 class Log:
     """The log of a run over all its starts, without what a later start has undone.
 
-    Attributes:
-        iteration: The last one that it has; 0 if none.
-        epoch: The epoch of that, from 1; None where the log does not count epochs.
-        validations: Its validations.
+    It ends with ``iteration``, 0 for an empty one, of ``epoch``, None where epochs don't count.
     """
 
     iteration: int = 0
@@ -60,21 +53,29 @@ class Log:
 
 def clean(value: object, longest: int = _LONGEST) -> str:
     """Return a value from a foreign file as one line of text of limited length."""
-    if value is None or not isinstance(value, (str, int, float)):
-        return ""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    text = str(value) if isinstance(value, (str, int, float)) else ""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
+def whole_number(value: object) -> int | None:
+    """Return a JSON value as a count from 0 on, or None if it is none."""
+    return value if type(value) is int and 0 <= value < 2**62 else None
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """Those of its values that are numbers which a float can hold."""
+    return {
+        key: float(value)
+        for key, value in content.items()
+        if type(value) is float or (type(value) is int and abs(value) < 2**1000)
+    }
+
+
 def starts(work_dir: Path) -> list[Path]:
     """List the directories of a run's starts in their order."""
-    try:
-        return sorted(
-            path for path in work_dir.iterdir() if _TIMESTAMP.fullmatch(path.name) and path.is_dir()
-        )
-    except OSError:
-        return []
+    found = (path for path in work_dir.glob("*_*") if _TIMESTAMP.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir())
 
 
 def read_log(work_dir: Path, problems: list[str]) -> Log:
@@ -83,16 +84,12 @@ def read_log(work_dir: Path, problems: list[str]) -> Log:
     What a start has logged after the point that a later one went back to is dropped.
     """
     log = Log()
-    try:
-        os.listdir(work_dir)
-    except FileNotFoundError:
-        return log
-    except OSError as error:
-        problems.append(f"{work_dir} cannot be read: {error.strerror}")
+    if work_dir.exists() and not os.access(work_dir, os.R_OK | os.X_OK):
+        problems.append(f"{work_dir} cannot be read")
     for start in starts(work_dir):
         iteration = 0  # of this start
         for step, content in _read_scalars(start / SCALARS, problems):
-            values = {key: float(value) for key, value in content.items() if _is_number(value)}
+            values = _numbers(content)
             if "lr" in values or "iter" in values:
                 if iteration == 0:
                     log.validations = [old for old in log.validations if old.iteration < step]
@@ -115,9 +112,9 @@ def _read_scalars(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[s
         return
     damaged = []
     for number, line in enumerate(lines, 1):
-        content = _parse_object(line)
-        step = whole_number(content.get("step")) if content else None
-        if content is not None and step is not None:
+        content = _parse_object(line) or {}
+        step = whole_number(content.get("step"))
+        if step is not None:
             yield step, content
         elif line.strip():
             damaged.append(number)
@@ -136,35 +133,15 @@ def _parse_object(text: str | bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _is_number(value: object) -> bool:
-    """Whether a JSON value is a number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, float) or abs(value) < 2**1000
-
-
-def whole_number(value: object) -> int | None:
-    """Return a JSON value as a count from 0 on, or None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if not 0 <= value < 2**62 or not math.isfinite(value) or value != int(value):
-        return None
-    return int(value)
-
-
 def read_object(path: Path, problems: list[str]) -> dict[str, Any] | None:
     """Read a JSON file with one object; None if there is none."""
     try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            problems.append(f"{path} is too large to be what its name says")
-            return None
-        text = path.read_text(encoding="utf-8", errors="replace")
+        content = _parse_object(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         problems.append(f"{path} cannot be read: {error.strerror}")
         return None
-    content = _parse_object(text)
     if content is None:
         problems.append(f"{path} is damaged: it holds no JSON object")
     return content
@@ -177,11 +154,7 @@ def read_beside_logs(work_dir: Path, name: str, problems: list[str]) -> list[dic
 
 
 def read_metrics(path: Path, final: Path, problems: list[str]) -> dict[str, float] | None:
-    """Read the metrics of a test by name from its ``metrics.json``.
-
-    Returns:
-        The metrics; None if there are none of the checkpoint ``final`` as it is now.
-    """
+    """Read a test's ``metrics.json``; None if it has none of the checkpoint ``final`` as it is."""
     content = read_object(path, problems)
     if content is None:
         return None
@@ -193,16 +166,12 @@ def read_metrics(path: Path, final: Path, problems: list[str]) -> dict[str, floa
     elif final.exists() and path.stat().st_mtime < final.stat().st_mtime:
         problems.append(f"{path} is older than {final}: passed over")
     else:
-        return {key: float(value) for key, value in metrics.items() if _is_number(value)}
+        return _numbers(metrics)
     return None
 
 
 def newest_checkpoint(work_dir: Path, problems: list[str]) -> Path | None:
-    """Find a run's newest checkpoint that is whole, without reading what is in it.
-
-    Those count that training would go on from: of an epoch or iteration, or within an epoch
-    (``epoch_3_iter_8500.pth``), and not of an earlier run in the same directory.
-    """
+    """Find the checkpoint that training would go on from: a run's newest that is whole."""
     for path in own_checkpoints(work_dir):
         if is_whole(path):
             return path

@@ -21,13 +21,9 @@ _FILE_NAME = re.compile(r"\w[\w.+-]*")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a config trains, and on how many GPUs as published.
+    """How long a config trains, in epochs or iterations, and on how many GPUs as published.
 
-    Attributes:
-        by_epoch: Whether its length is in epochs; in iterations otherwise.
-        length: Number of epochs or iterations.
-        batch_size: Images per GPU.
-        gpus: Number of GPUs that the config's learning rate is for.
+    ``batch_size`` counts the images of a GPU.
     """
 
     by_epoch: bool
@@ -39,11 +35,6 @@ class Schedule:
     def unit(self) -> str:
         """What the length counts."""
         return "epoch" if self.by_epoch else "iteration"
-
-    @property
-    def final_checkpoint(self) -> str:
-        """Name of the file that the last epoch or iteration leaves."""
-        return f"{'epoch' if self.by_epoch else 'iter'}_{self.length}.pth"
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,8 @@ class Training:
     @property
     def final(self) -> Path:
         """The checkpoint after the last epoch or iteration."""
-        return self.work_dir / self.schedule.final_checkpoint
+        kind = "epoch" if self.schedule.by_epoch else "iter"
+        return self.work_dir / f"{kind}_{self.schedule.length}.pth"
 
 
 def read_schedule(config: Path, cfg: Config) -> Schedule:
@@ -107,8 +99,8 @@ def read_schedule(config: Path, cfg: Config) -> Schedule:
             "train_dataloader with a batch_size"
         )
     total = scaling.get("base_batch_size")
-    in_name = re.search(r"(\d+)xb(\d+)", config.stem)
-    if total is None and in_name and int(in_name[2]) == batch_size:
+    in_name = re.search(rf"(\d+)xb{batch_size}(?!\d)", config.stem)
+    if total is None and in_name:
         total = int(in_name[1]) * batch_size
     if not isinstance(total, int) or total < batch_size or total % batch_size:
         raise UsageError(
@@ -122,14 +114,7 @@ def read_schedule(config: Path, cfg: Config) -> Schedule:
 def select_rows(
     tables: Sequence[Table], names: Sequence[str] | None = None
 ) -> list[tuple[Table, Row]]:
-    """Choose rows that have runs, by name.
-
-    Args:
-        tables: Tables to look in.
-        names: Names of rows in any case; None for all.
-
-    Returns:
-        Each row with its table; a name can be that of a row in several tables.
+    """Choose rows that have runs, each with its table, by name in any case; None for all.
 
     Raises:
         UsageError: No row with runs has a name; near ones are offered.
@@ -147,6 +132,11 @@ def select_rows(
     return [(table, row) for table, row in ours if row.name.casefold() in wanted]
 
 
+def all_runs(tables: Mapping[str, Table]) -> list[Run]:
+    """List the runs behind all rows of tables."""
+    return [run for table in tables.values() for row in table.rows for run in row.runs]
+
+
 def plan(
     tables: Mapping[str, Table], rows: Sequence[tuple[Table, Row]], work_dirs: Path
 ) -> list[Training]:
@@ -161,24 +151,24 @@ def plan(
         UsageError: A config cannot be read or does not say for how many GPUs it is, two configs
             share a name and so a work directory, or runs need each other in a circle.
     """
-    every = [run for table in tables.values() for row in table.rows for run in row.runs]
-    needs = {run.config: run.needs for run in every if run.needs}
+    needs = {run.config: run.needs for run in all_runs(tables) if run.needs}
     wanted: dict[Path, dict[str, Run]] = {}
     for table, row in rows:
         for run in row.runs:
             wanted.setdefault(run.config, {})[f"{row.name} of table {table.key}"] = run
     planned: dict[Path, Training] = {}
-    for last in wanted:
-        chain = [last]
-        while needed := needs.get(chain[-1]):
-            chain.append(needed)
-            if needed in chain[:-1]:
-                circle = " needs ".join(path.name for path in chain)
-                raise UsageError(f"runs need each other in a circle: {circle}")
-        for config in reversed(chain):
-            if config not in planned:
-                first = planned[needs[config]] if config in needs else None
-                planned[config] = _training(config, wanted.get(config, {}), first, work_dirs)
+
+    def add(config: Path, before: tuple[Path, ...] = ()) -> Training:
+        if config in before:
+            circle = " needs ".join(path.name for path in (*before, config))
+            raise UsageError(f"runs need each other in a circle: {circle}")
+        if config not in planned:
+            first = add(needs[config], (*before, config)) if config in needs else None
+            planned[config] = _training(config, wanted.get(config, {}), first, work_dirs)
+        return planned[config]
+
+    for config in wanted:
+        add(config)
     names: dict[str, Path] = {}
     for config in planned:
         if (other := names.setdefault(config.stem, config)) != config:
@@ -224,11 +214,9 @@ def _tests(config: Path, runs: Iterable[Run]) -> tuple[Test, ...]:
 
 
 def _pretrained_weights(config: Path, cfg: Config) -> tuple[str, Path | None]:
-    """Find the weights that a config starts from: the whole model's, or else its backbone's.
+    """Find the entry that names the weights a config starts from, and their file.
 
-    Returns:
-        The entry that names their file, and the file, whether it is there or not; None where the
-        config names an address.
+    These are the whole model's, or else its backbone's; without a file where it is an address.
 
     Raises:
         UsageError: The config has no place for pretrained weights.

@@ -1,31 +1,148 @@
-"""Collected tables as Markdown and CSV."""
+"""The figures of tables that runs have measured, as Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from mmscalablevit.cli.provenance import code_version
-from mmscalablevit.reproduction.collecting import Report
+from mmscalablevit.errors import listed
 from mmscalablevit.reproduction.logs import clean, whole_number
-from mmscalablevit.reproduction.published import Column, Row, Table
-from mmscalablevit.reproduction.runs import Found, State
+from mmscalablevit.reproduction.plan import all_runs, plan
+from mmscalablevit.reproduction.published import Metric, Row, Run, Table
+from mmscalablevit.reproduction.runs import Found, Measured, State, examine, list_strangers
 from mmscalablevit.reproduction.tables import markdown, shown
 
-_NOTHING = "-"
-
+_MOST_NAMES = 40  # of foreign files in a message
 _CSV_HEADER = (
     *("table", "row", "group", "column", "unit", "published", "ours", "difference"),
     *("final", "origin", "state", "progress", "config", "config_hash", "config_changed"),
     *("batch", "commit", "environment"),
 )
-
 # Packages that the short form of an environment names, by the parts of their names.
 _STACK = re.compile(r"python|torch|(onedl-)?(mmengine|mmcv|mmdet\w*|mmseg\w*|mmpretrain)(-lite)?")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of tables.
+
+    Attributes:
+        tables: The tables.
+        runs: What there is of their runs, and of those that these start from, by config.
+        problems: What else lies among the work directories, or lacks in logs; one message each.
+    """
+
+    tables: Sequence[Table]
+    runs: Mapping[Path, Found]
+    problems: Sequence[str]
+
+    def figure(self, row: Row, column: str) -> tuple[float, Measured] | None:
+        """Return the figure of a cell, in the column's unit, and what it is from."""
+        for run in row.runs:
+            for metrics, measured in _fillings(run, self.runs[run.config]):
+                if column in metrics and metrics[column].key in measured.values:
+                    metric = metrics[column]
+                    return measured.values[metric.key] * metric.scale, measured
+        return None
+
+
+def _fillings(run: Run, found: Found) -> Iterator[tuple[Mapping[str, Metric], Measured]]:
+    """The columns of a run that have been measured, each with what has done so, tests first."""
+    for test in run.tests:
+        if test.name in found.tests:
+            yield test.metrics, found.tests[test.name]
+    if found.validation:
+        yield run.metrics, found.validation
+
+
+def collect(
+    tables: Mapping[str, Table], chosen: Sequence[Table], work_dirs: Path, own: Path | None = None
+) -> Report:
+    """Gather what is known of tables.
+
+    Args:
+        tables: All tables.
+        chosen: Those to report.
+        work_dirs: Directory of the work directories.
+        own: A directory in ``work_dirs`` that is no run, such as that of the reports.
+
+    Raises:
+        UsageError: A config cannot be read (see :func:`.plan.plan`).
+    """
+    rows = [(table, row) for table in chosen for row in table.rows]
+    found = {training.config: examine(training) for training in plan(tables, rows, work_dirs)}
+    problems = [
+        f"{run.config.stem}: {measured.origin} has no {metric.key}; it has "
+        f"{', '.join(map(clean, measured.values)) or 'nothing'}"
+        for _, row in rows
+        for run in row.runs
+        for metrics, measured in _fillings(run, found[run.config])
+        for metric in metrics.values()
+        if metric.key not in measured.values
+    ]
+    known = {path.stem for run in all_runs(tables) for path in (run.config, run.needs) if path}
+    strangers = [
+        clean(path.name)
+        for path in list_strangers(work_dirs, known)
+        if own is None or os.path.realpath(path) != os.path.realpath(own)
+    ]
+    if strangers:
+        names = listed(strangers, _MOST_NAMES)
+        problems.append(f"in {work_dirs}, passed over as it belongs to no table: {names}")
+    return Report(chosen, found, list(dict.fromkeys(problems)))
+
+
+def _measured_columns(table: Table) -> list[str]:
+    """Columns of a table that runs fill."""
+    filled = {column for row in table.rows for run in row.runs for column in run.columns}
+    return [column for column in table.columns if column in filled]
+
+
+def _line(report: Report, table: Table, row: Row, name: str) -> dict[str, Any]:
+    """What is known of a cell, by the columns of the CSV.
+
+    Without ``state`` no run fills it, without ``ours`` none has yet.
+    """
+    line: dict[str, Any] = {"table": table.key, "row": row.name, "group": row.group}
+    line |= {"column": name, "unit": table.columns[name].unit}
+    if name in row.published:
+        line["published"] = row.published[name]
+    if found := report.figure(row, name):
+        line["ours"], measured = found
+        line |= {"final": measured.final, "origin": measured.origin}
+        if measured.final and name in row.published:
+            line["difference"] = line["ours"] - row.published[name]
+    if configs := [run.config for run in row.runs if name in run.columns]:
+        run = report.runs[configs[0]]
+        facts = {key.replace(" ", "_"): fact for key, fact in _facts(run).items()}
+        line |= {key: facts[key] for key in _CSV_HEADER if key in facts}
+        line |= {"state": run.state.value, "progress": run.progress}
+    return line
+
+
+def to_csv(report: Report) -> str:
+    """Render tables as CSV: a line for each figure, with what it comes from."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _CSV_HEADER, lineterminator="\n")
+    writer.writeheader()
+    for table in report.tables:
+        for row in table.rows:
+            for name in _measured_columns(table):
+                line = _line(report, table, row, name)
+                if "state" in line or "published" in line:
+                    rounded = {
+                        key: round(line[key], 6) for key in ("ours", "difference") if key in line
+                    }
+                    writer.writerow(line | rounded)
+    return buffer.getvalue()
 
 
 def to_markdown(report: Report) -> str:
@@ -34,19 +151,7 @@ def to_markdown(report: Report) -> str:
     commit = (code_version()["commit"] or "")[:12]
     parts = [f"Collected {time}{f', at commit {commit}' if commit else ''}."]
     for table in report.tables:
-        cells = [
-            [
-                f"{row.name} ({row.group})" if row.group else row.name,
-                *(cell for name in _measured(table) for cell in _cells(report, table, row, name)),
-                ", ".join(report.runs[run.config].state.value for run in row.runs),
-            ]
-            for row in table.rows
-        ]
-        header = ["", *(title for name in _measured(table) for title in _titles(table, name))]
-        figures = markdown([*header, "state"], cells, {0, len(header)})
-        parts += [f"# {table.title}", f"{table.source}.", figures]
-        if any(cell.startswith("(") for line in cells for cell in line[1:]):
-            parts.append("In brackets: measured before the end of the training.")
+        parts += [f"# {table.title}", f"{table.source}.", *_figures(report, table)]
     runs = report.runs.values()
     missing = [run.training.name for run in runs if run.state is State.MISSING]
     lines = [_run(run) for run in runs if run.state is not State.MISSING]
@@ -58,66 +163,58 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _figures(report: Report, table: Table) -> Iterator[str]:
+    """A table's figures in Markdown, and what they need to be understood.
+
+    ``-`` stands for what is still to be measured; what is not printed and not measured in the row
+    is empty. Columns without any printed figure have ours alone.
+    """
+    names = _measured_columns(table)
+    printed = [name for name in names if any(name in row.published for row in table.rows)]
+    header = [""]
+    for name in names:
+        title = table.columns[name].heading
+        header += [f"{title}, ours"]
+        if name in printed:
+            header[-1:] = [f"{title}, {table.reference}", "ours", "difference"]
+    cells = []
+    for row in table.rows:
+        cells.append([f"{row.name} ({row.group})" if row.group else row.name])
+        for name in names:
+            line = _line(report, table, row, name)
+            published, ours, difference = _cells(line)
+            cells[-1] += [published, ours, difference] if name in printed else [ours]
+        cells[-1].append(", ".join(report.runs[run.config].state.value for run in row.runs))
+    yield markdown([*header, "state"], cells, {0, len(header)})
+    if any(cell.startswith("(") for line in cells for cell in line[1:]):
+        yield "In brackets: measured before the end of the training."
+
+
+def _cells(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A cell's published figure, ours, and their difference."""
+    form = ".2f" if line["unit"] == "%" else ".4g"
+    ours = "-" if "state" in line else ""
+    difference = ours if "published" in line else ""
+    if "ours" in line:
+        ours = f"{line['ours']:{form}}" if line["final"] else f"({line['ours']:{form}})"
+    if "difference" in line:
+        difference = f"{line['difference']:+{form}}"
+    return str(line.get("published", "")), ours, difference
+
+
 def _run(run: Found) -> str:
+    """A run in Markdown: how far it is, and what it was made with."""
+    state = [run.state.value]
+    if run.state is not State.DONE:
+        goes_on = f"goes on from {run.resumes_from}" if run.resumes_from else ""
+        state += filter(None, [run.progress, goes_on, run.holder])
     facts = "".join(f"\n  - {key}: {_escape(value)}" for key, value in _facts(run).items() if value)
-    return f"- {_escape(run.training.name)}: {_escape(_state(run))}{facts}"
+    return f"- {_escape(run.training.name)}: {_escape(', '.join(state))}{facts}"
 
 
 def _escape(text: str) -> str:
     """Keep a text from being read as Markdown or HTML."""
     return re.sub(r"([\\|<`*\[])", r"\\\1", " ".join(text.split()))
-
-
-def _measured(table: Table) -> list[str]:
-    """Columns of a table that runs fill."""
-    filled = {column for row in table.rows for run in row.runs for column in run.columns}
-    return [column for column in table.columns if column in filled]
-
-
-def _has_reference(table: Table, name: str) -> bool:
-    """Whether the file of the tables has a figure in a column."""
-    return any(name in row.published for row in table.rows)
-
-
-def _titles(table: Table, name: str) -> list[str]:
-    title = table.columns[name].heading
-    if _has_reference(table, name):
-        return [f"{title}, {table.reference}", "ours", "difference"]
-    return [f"{title}, ours"]
-
-
-def _cells(report: Report, table: Table, row: Row, name: str) -> list[str]:
-    """The cells below :func:`_titles`.
-
-    ``-`` stands for what is still to be measured; what is not printed and not measured in the row
-    is empty.
-    """
-    column, published = table.columns[name], row.published.get(name)
-    ours = _NOTHING if any(name in run.columns for run in row.runs) else ""
-    difference = ours if published is not None else ""
-    if found := report.figure(row, name):
-        value, figures = found
-        ours = _number(value, column) if figures.final else f"({_number(value, column)})"
-        if figures.final and published is not None:
-            sign = "+" if value >= published else ""
-            difference = sign + _number(value - published, column)
-    if not _has_reference(table, name):
-        return [ours]
-    return ["" if published is None else str(published), ours, difference]
-
-
-def _number(value: float, column: Column) -> str:
-    return f"{value:.2f}" if column.unit == "%" else f"{value:.4g}"
-
-
-def _state(run: Found) -> str:
-    """State and progress in words."""
-    parts = [run.state.value]
-    if run.state is not State.DONE:
-        parts += [run.progress] if run.progress else []
-        parts += [f"goes on from {run.resumes_from}"] if run.resumes_from else []
-        parts += [run.holder] if run.holder else []
-    return ", ".join(parts)
 
 
 def _facts(run: Found) -> dict[str, str]:
@@ -165,42 +262,3 @@ def _environment(origin: Mapping[str, Any]) -> str:
     named = versions.items() if isinstance(versions, dict) else ()
     stack = [f"{name} {clean(version)}" for name, version in named if _STACK.fullmatch(name)]
     return ", ".join(devices + stack)
-
-
-def to_csv(report: Report) -> str:
-    """Render tables as CSV: a line for each figure, with what it comes from."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_CSV_HEADER)
-    for table in report.tables:
-        for row in table.rows:
-            for name in _measured(table):
-                run = next((run for run in row.runs if name in run.columns), None)
-                published = row.published.get(name)
-                if run is None and published is None:
-                    continue
-                writer.writerow(
-                    [
-                        *(table.key, row.name, row.group, name, table.columns[name].unit),
-                        "" if published is None else published,
-                        *_csv_figure(report, row, name),
-                        *(_csv_run(report.runs[run.config]) if run else [""] * 8),
-                    ]
-                )
-    return buffer.getvalue()
-
-
-def _csv_figure(report: Report, row: Row, name: str) -> list[object]:
-    found = report.figure(row, name)
-    if found is None:
-        return [""] * 4
-    value, figures = found
-    known = figures.final and name in row.published
-    difference = round(value - row.published[name], 6) if known else ""
-    return [round(value, 6), difference, figures.final, figures.origin]
-
-
-def _csv_run(run: Found) -> list[object]:
-    facts = _facts(run)
-    keys = ("config", "config hash", "config changed", "batch", "commit", "environment")
-    return [run.state.value, run.progress, *(facts[key] for key in keys)]

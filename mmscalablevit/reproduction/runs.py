@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -48,12 +47,9 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a validation or a test has measured.
+    """Figures by their names in the log, whether they are of the final checkpoint, and from what.
 
-    Attributes:
-        values: Figures by their names in the log.
-        final: Whether they are of the final checkpoint.
-        origin: What has measured them, such as ``validation at epoch 20``.
+    ``origin`` is such as ``validation at epoch 20``.
     """
 
     values: Mapping[str, float]
@@ -101,10 +97,8 @@ class Found:
 
 def examine(training: Training) -> Found:
     """Find out what there is of a training."""
-    work_dir = training.work_dir
-    problems: list[str] = []
-    log = read_log(work_dir, problems)
-    newest = newest_checkpoint(work_dir, problems)
+    work_dir, problems = training.work_dir, list[str]()
+    log, newest = read_log(work_dir, problems), newest_checkpoint(work_dir, problems)
     state, holder = _state(training, newest)
     done = state is State.DONE
     validation = _validation(training, log, done)
@@ -115,15 +109,13 @@ def examine(training: Training) -> Found:
         if values is not None:
             tests[test.name] = Measured(values, done, f"test {test.name}")
     lacking = [test for test in training.tests if not done or test.name not in tests]
-    if lost:
-        made_up = tests.pop(FINAL_VALIDATION.name, None)
-        validation = made_up or validation
-        if made_up is None:
-            lacking.insert(0, FINAL_VALIDATION)
-            problems.append(
-                f"{work_dir}: the last validation is lost; launch again to make up for it"
-            )
+    if lost and FINAL_VALIDATION.name in tests:
+        validation = tests.pop(FINAL_VALIDATION.name)
+    elif lost:
+        lacking.insert(0, FINAL_VALIDATION)
+        problems.append(f"{work_dir}: the last validation is lost; launch again to make up for it")
     origins = read_beside_logs(work_dir, provenance.FILE_NAME, problems)
+    changes = _changes(training, origins, problems)
     known = {path.name for path in starts(work_dir)} | {test.name for test in training.tests}
     problems += [
         f"{path}: neither a start of the run nor one of its tests, passed over"
@@ -140,7 +132,7 @@ def examine(training: Training) -> Found:
         tests=tests,
         lacking=lacking,
         origins=origins,
-        changes=_changes(training, origins, problems),
+        changes=changes,
         problems=problems,
     )
 
@@ -156,20 +148,18 @@ def _state(training: Training, newest: Path | None) -> tuple[State, str]:
         return State.MISSING, ""
     holder = last_holder(work_dir)
     if holder and holder.host != socket.gethostname():
-        quiet = time.time() - max(_signs_of_life(work_dir), default=0.0)
+        quiet = time.time() - _last_sign_of_life(work_dir)
         if quiet < _SIGN_OF_LIFE:
             return State.RUNNING, f"{holder} gave a sign of life {quiet / 60:.0f} min ago"
     return State.INTERRUPTED, ""
 
 
-def _signs_of_life(work_dir: Path) -> Iterator[float]:
-    """The times at which a run has last written what it writes again and again."""
+def _last_sign_of_life(work_dir: Path) -> float:
+    """When a run has last written what it writes again and again."""
     files = [work_dir / LOCK_NAME, work_dir / "last_checkpoint"]
     for start in starts(work_dir):
         files += [start / SCALARS, *start.glob("*.log")]
-    for file in files:
-        with contextlib.suppress(OSError):
-            yield file.stat().st_mtime
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
 def _validation(training: Training, log: Log, done: bool) -> Measured | None:
@@ -197,8 +187,5 @@ def _changes(
 
 def list_strangers(directory: Path, known: set[str]) -> list[Path]:
     """List what lies in a directory under other names than the known ones."""
-    try:
-        paths = sorted(directory.iterdir())
-    except OSError:
-        return []
-    return [path for path in paths if path.name not in known and not path.name.startswith(".")]
+    paths = sorted(directory.glob("[!.]*"))
+    return [path for path in paths if path.name not in known]

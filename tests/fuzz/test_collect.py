@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction import collecting
+from mmscalablevit.reproduction import report as reports
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.report import to_csv, to_markdown
 from mmscalablevit.reproduction.runs import State
@@ -90,12 +90,12 @@ def whole() -> Iterator[Files]:
         os.chdir(before)
 
 
-def collect() -> collecting.Report:
+def collect() -> reports.Report:
     tables = load_tables(Path("tables.yml"))
-    return collecting.collect(tables, [tables["both"]], Path("runs"), Path("runs/tables"))
+    return reports.collect(tables, [tables["both"]], Path("runs"), Path("runs/tables"))
 
 
-def figures(report: collecting.Report) -> dict[str, float]:
+def figures(report: reports.Report) -> dict[str, float]:
     """The figures by column."""
     (table,) = report.tables
     cells = [(name, report.figure(row, name)) for row in table.rows for name in table.columns]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmscalablevit.reproduction import collecting
+from mmscalablevit.reproduction import report as reports
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.report import to_csv, to_markdown
 from mmscalablevit.runner.resume import note_last
@@ -43,10 +43,10 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def collect(*names: str) -> collecting.Report:
+def collect(*names: str) -> reports.Report:
     tables = load_tables(Path.cwd() / "tables.yml")
     chosen = [tables[name] for name in names or ("both",)]
-    return collecting.collect(tables, chosen, Path("runs"), Path("runs/tables"))
+    return reports.collect(tables, chosen, Path("runs"), Path("runs/tables"))
 
 
 def figures() -> dict[tuple[str, str], dict[str, str]]:
