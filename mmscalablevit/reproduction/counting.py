@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from mmengine.config import Config
-from torch import nn
 
 from mmscalablevit.cli.config import load_config
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.complexity import Complexity, count_complexity
-from mmscalablevit.reproduction.building import build_on_meta
-from mmscalablevit.reproduction.peers import build_peer, own_size
+from mmscalablevit.reproduction.peers import build_on_meta, build_peer, own_size
 from mmscalablevit.reproduction.published import Row, Run, Table
 
 Size = tuple[int, int]
@@ -25,18 +23,13 @@ SIZES: dict[str, Size] = {
     "mmdet": (800, 1280),
     "mmseg": (512, 2048),
 }
-# A count that differs from the print by more than this needs a reason.
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted of a model.
+    """What was counted of a model for an image of ``size``.
 
-    Attributes:
-        size: Height and width of the image.
-        complexity: The counts.
-        flops: What FLOPs have in them, as :class:`.published.Table` says.
+    ``flops`` is what FLOPs have in them, as :class:`.published.Table` says.
     """
 
     size: Size
@@ -54,28 +47,29 @@ class Count:
         """Counts by column, in the tables' units: M and, by the table's convention, G."""
         return {"params": self.complexity.parameters / 1e6, "flops": self.macs / 1e9}
 
-
-def difference(counted: float, printed: float) -> float:
-    """How much larger a count is than the print, relative to the print as it stands."""
-    return counted / printed - 1
+    @property
+    def texts(self) -> dict[str, str]:
+        """The same with two digits or, for multiply-accumulates from 100 G on, with one."""
+        digits = 2 if self.macs < 100e9 else 1
+        params, flops = self.figures.values()
+        return {"params": f"{params:.2f}", "flops": f"{flops:.{digits}f}"}
 
 
 def prints_as(counted: float, printed: float) -> bool:
     """Whether a count, rounded or cut off to as many digits, is the printed figure."""
-    exponent = Decimal(str(printed)).as_tuple().exponent
-    step = 10.0 ** int(exponent)
+    step = 10.0 ** int(Decimal(str(printed)).as_tuple().exponent)
     return abs(counted - printed) <= step / 2 or printed <= counted < printed + step
 
 
 class Counter:
-    """Counts models, each only once: several rows can have the same."""
+    """Reads configs and counts models, each only once: several rows can have the same."""
 
     def __init__(self) -> None:
         self._configs: dict[Path, Config] = {}
         self._counts: dict[tuple[object, ...], Complexity] = {}
 
     def read(self, config: Path) -> Config:
-        """Read a config, once.
+        """Read a config.
 
         Raises:
             UsageError: It cannot be read.
@@ -98,28 +92,14 @@ class Counter:
             )
         return SIZES[scope]
 
-    def count_config(self, config: Path, size: Size, flops: str) -> Count:
-        """Count a config's model.
-
-        Raises:
-            UsageError: The config cannot be read.
-        """
-        cfg = self.read(config)
-        return self._count(
-            "", cfg, size, flops, lambda: build_on_meta(cfg.model, cfg.default_scope)
-        )
-
     def count_row(self, table: Table, row: Row) -> Count | None:
-        """Count the model of a row.
-
-        Returns:
-            The counts, or None for a row that has no model here.
+        """Count the model of a row, if it has one here.
 
         Raises:
             UsageError: The row's config or peer cannot be built.
         """
         if row.runs:
-            return self.count_config(row.runs[0].config, table.input_size, table.flops)
+            return self.count(row.runs[0].config, table.input_size, table.flops)
         if row.peer is None:
             return None
         like = next((other.runs[0].config for other in table.rows if other.runs), None)
@@ -127,16 +107,19 @@ class Counter:
             raise UsageError(
                 f"table {table.key}: no row has runs, so its peers have no model to stand in"
             )
-        name, cfg = row.peer, self.read(like)
-        size = own_size(name) or table.input_size
-        return self._count(name, cfg, size, table.flops, lambda: build_peer(name, cfg))
+        return self.count(like, own_size(row.peer) or table.input_size, table.flops, row.peer)
 
-    def _count(
-        self, peer: str, cfg: Config, size: Size, flops: str, build: Callable[[], nn.Module]
-    ) -> Count:
+    def count(self, config: Path, size: Size, flops: str, peer: str | None = None) -> Count:
+        """Count a config's model, or that of a peer in its place.
+
+        Raises:
+            UsageError: The config or the peer cannot be built.
+        """
+        cfg = self.read(config)
         key = (peer, repr(cfg.model), size)  # schedules of one model share its count
         if key not in self._counts:
-            self._counts[key] = count_complexity(build(), size)
+            model = build_peer(peer, cfg) if peer else build_on_meta(cfg.model, cfg.default_scope)
+            self._counts[key] = count_complexity(model, size)
         return Count(size, self._counts[key], flops)
 
 
@@ -144,11 +127,6 @@ def tables_of_configs(
     tables: Iterable[Table], configs: Iterable[Path], counter: Counter
 ) -> list[Table]:
     """Find the rows whose counted models are those of configs.
-
-    Args:
-        tables: Tables to search.
-        configs: Config files.
-        counter: What reads the configs.
 
     Returns:
         The tables, each with these rows only, and one more table for each config that none has.

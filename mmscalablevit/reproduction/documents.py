@@ -8,7 +8,7 @@ of all tasks. Of a metafile everything from ``Models:`` on is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mmscalablevit.files import find_configs
 from mmscalablevit.reproduction.counting import Count, Counter
 from mmscalablevit.reproduction.plan import Schedule, read_schedule
 from mmscalablevit.reproduction.published import Row, Run, Table, load_tables
-from mmscalablevit.reproduction.tables import format_flops, format_params, markdown
+from mmscalablevit.reproduction.tables import markdown
 
 # Tables of models with published results, in contrast to those of their variants, by the task's
 # name: what a README shows together.
@@ -47,20 +47,13 @@ _MODELS_KEY = "\nModels:\n"
 # Task, data set and name that metafiles have for a metric, by its key in the logs.
 _METRICS = {
     "accuracy/top1": ("Image Classification", "ImageNet-1k", "Top 1 Accuracy"),
-    "coco/bbox_mAP": ("Object Detection", "COCO", "box AP"),
-    "coco/bbox_mAP_50": ("Object Detection", "COCO", "box AP50"),
-    "coco/bbox_mAP_75": ("Object Detection", "COCO", "box AP75"),
-    "coco/bbox_mAP_s": ("Object Detection", "COCO", "box APs"),
-    "coco/bbox_mAP_m": ("Object Detection", "COCO", "box APm"),
-    "coco/bbox_mAP_l": ("Object Detection", "COCO", "box APl"),
-    "coco/segm_mAP": ("Instance Segmentation", "COCO", "mask AP"),
-    "coco/segm_mAP_50": ("Instance Segmentation", "COCO", "mask AP50"),
-    "coco/segm_mAP_75": ("Instance Segmentation", "COCO", "mask AP75"),
-    "coco_panoptic/PQ": ("Panoptic Segmentation", "COCO", "PQ"),
-    "coco_panoptic/PQ_th": ("Panoptic Segmentation", "COCO", "PQ_th"),
-    "coco_panoptic/PQ_st": ("Panoptic Segmentation", "COCO", "PQ_st"),
     "mIoU": ("Semantic Segmentation", "ADE20K", "mIoU"),
 }
+for _kind in ("", "_50", "_75", "_s", "_m", "_l"):
+    _METRICS[f"coco/bbox_mAP{_kind}"] = ("Object Detection", "COCO", f"box AP{_kind[1:]}")
+    _METRICS[f"coco/segm_mAP{_kind}"] = ("Instance Segmentation", "COCO", f"mask AP{_kind[1:]}")
+for _kind in ("", "_th", "_st"):
+    _METRICS[f"coco_panoptic/PQ{_kind}"] = ("Panoptic Segmentation", "COCO", f"PQ{_kind}")
 _MULTI_SCALE = "mIoU(ms+flip)"
 # What READMEs show of these, and under which title.
 _HEADLINES = {
@@ -77,16 +70,10 @@ _HEADLINES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A training run of a row.
+    """A training run of a row of a table.
 
-    Attributes:
-        table: The row's table.
-        row: The row.
-        run: The run.
-        cfg: The run's config.
-        schedule: Its length and GPUs.
-        count: What its model counts.
-        same_model: Whether this is the model that the row gives the parameters and FLOPs of.
+    ``same_model`` tells whether its model is the one that the row gives the parameters and FLOPs
+    of.
     """
 
     table: Table
@@ -103,8 +90,17 @@ class Entry:
         known = self.row.published if self.same_model else {}
         return {key: known[key] for key in ("params", "flops") if key in known}
 
+    @property
+    def length(self) -> str:
+        """The schedule in words; of detectors in multiples of 12 epochs, as papers have it."""
+        schedule = self.schedule
+        detection = self.cfg.get("default_scope") == "mmdet"
+        if detection and schedule.by_epoch and schedule.length % 12 == 0:
+            return f"{schedule.length // 12}x"
+        return f"{schedule.length} {schedule.unit}s"
+
     def results(self) -> list[tuple[str, str, str, float]]:
-        """Task, data set, metric and value of the published results."""
+        """Published results of this run: task, data set, metric and value."""
         found = []
         for column, metric in self.run.columns.items():
             task, dataset, name = _METRICS[metric.key]
@@ -138,21 +134,33 @@ def outdated(counter: Counter, progress: Callable[[], object] = lambda: None) ->
     entries = _read_entries(counter, progress)
     folders = dict.fromkeys(entry.run.config.parent for entry in entries)
     new = {}
-    for path in [folder / "README.md" for folder in (root, *folders)]:
-        new[path] = fill_regions(path.read_text(encoding="utf-8"), path.parent, entries)
-    for path in [folder / "metafile.yml" for folder in folders]:
-        own = _homes(entry for entry in entries if entry.run.config.parent == path.parent)
-        new[path] = fill_metafile(path.read_text(encoding="utf-8"), own, root)
+    for folder in (root, *folders):
+        old = (folder / "README.md").read_text(encoding="utf-8")
+        new[folder / "README.md"] = fill_regions(old, folder, entries)
+    for folder in folders:
+        old = (folder / "metafile.yml").read_text(encoding="utf-8")
+        own = [entry for entry in entries if entry.run.config.parent == folder]
+        new[folder / "metafile.yml"] = fill_metafile(old, own, root)
     return {path: text for path, text in new.items() if text != path.read_text(encoding="utf-8")}
 
 
-def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
-    """Write the tables of a README.
+def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entry]:
+    entries: list[Entry] = []
+    for table in load_tables().values():
+        for row in table.rows:
+            for run in row.runs:
+                cfg = counter.read(run.config)
+                same = cfg.model == counter.read(row.runs[0].config).model
+                size = table.input_size if same else counter.default_size(run.config)
+                count = counter.count(run.config, size, table.flops)
+                schedule = read_schedule(run.config, cfg)
+                entries.append(Entry(table, row, run, cfg, schedule, count, same))
+                progress()
+    return entries
 
-    Args:
-        text: The README.
-        folder: Its folder.
-        entries: All runs.
+
+def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
+    """Write the tables of a README that lies in a folder.
 
     Raises:
         UsageError: It names a table that does not exist.
@@ -162,11 +170,13 @@ def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
     def fill(match: re.Match[str]) -> str:
         key = match[2]
         if key in MODELS:
-            return match[1] + models_table(MODELS[key], entries, folder) + "\n" + match[3]
-        if key not in keys:
+            table = models_table(MODELS[key], entries, folder)
+        elif key in keys:
+            own = [e for e in entries if e.table.key == key and e.run.config.parent == folder]
+            table = rows_table(own)
+        else:
             raise UsageError(f"{folder / 'README.md'}: no table {key}; there are {', '.join(keys)}")
-        chosen = [e for e in entries if e.table.key == key and e.run.config.parent == folder]
-        return match[1] + rows_table(chosen) + "\n" + match[3]
+        return f"{match[1]}{table}\n{match[3]}"
 
     return _REGION.sub(fill, text)
 
@@ -178,13 +188,12 @@ def rows_table(entries: list[Entry]) -> str:
     print_known = any(entry.published for entry in entries)
     titles = list(dict.fromkeys(title for entry in entries for title in entry.headlines()))
     published = ["published"] if print_known else []
-    header = ["model", "params (M)", *published, "FLOPs (G)", *published, *titles, "config"]
-    if schedules:
-        header.insert(1, "schedule")
+    header = ["model", *(["schedule"] if schedules else []), "params (M)", *published]
+    header += ["FLOPs (G)", *published, *titles, "config"]
     lines = []
     for entry in entries:
-        line = [entry.row.name, *([_schedule(entry)] if schedules else [])]
-        for key, counted in _counted(entry).items():
+        line = [entry.row.name, *([entry.length] if schedules else [])]
+        for key, counted in entry.count.texts.items():
             line += [counted, *([str(entry.published.get(key, ""))] if print_known else [])]
         headlines = entry.headlines()
         line += [str(headlines.get(title, "")) for title in titles]
@@ -198,19 +207,21 @@ def models_table(tasks: Mapping[str, str], entries: list[Entry], folder: Path) -
     lines = []
     for key, task in tasks.items():
         chosen = [entry for entry in entries if entry.table.key == key]
+        schedules = len({entry.schedule for entry in chosen}) > 1
         for i, entry in enumerate(sorted(chosen, key=lambda entry: entry.schedule.length)):
-            config = entry.run.config.relative_to(folder).as_posix()
-            name = entry.row.name
-            if len({other.schedule for other in chosen}) > 1:
-                name += f", {_schedule(entry)}"
+            config = entry.run.config.relative_to(folder)
+            name = entry.row.name + (f", {entry.length}" if schedules else "")
             results = ", ".join(f"{value} {title}" for title, value in entry.headlines().items())
-            link = f"[{task}]({Path(config).parent.as_posix()})" if i == 0 else ""
-            lines.append([link, f"[{name}]({config})", *_counted(entry).values(), results])
+            link = f"[{task}]({config.parent.as_posix()})" if i == 0 else ""
+            model = f"[{name}]({config.as_posix()})"
+            lines.append([link, model, *entry.count.texts.values(), results])
     return markdown(["task", "config", "params (M)", "FLOPs (G)", "published"], lines, {0, 1, 4})
 
 
 def fill_metafile(text: str, entries: list[Entry], root: Path) -> str:
     """Write the models of a metafile below what it says of its collection.
+
+    A config is listed once: by the first row that gives its model's size, or else the first at all.
 
     Args:
         text: The metafile.
@@ -219,29 +230,18 @@ def fill_metafile(text: str, entries: list[Entry], root: Path) -> str:
     """
     header, _, _ = text.partition(_MODELS_KEY)
     collection = yaml.safe_load(header)["Collections"][0]
-    models = [_yaml([_model(entry, collection, root)]) for entry in entries]
+    homes: dict[Path, Entry] = {}
+    for entry in entries:
+        known = homes.setdefault(entry.run.config, entry)
+        if entry.published and not known.published:
+            homes[entry.run.config] = entry
+    models = [_yaml([_model(entry, collection, root)]) for entry in homes.values()]
     return header + _MODELS_KEY + "\n".join(models)
 
 
 def _model(entry: Entry, collection: dict[str, Any], root: Path) -> dict[str, Any]:
-    schedule, count = entry.schedule, entry.count
-    results: dict[tuple[str, str], dict[str, float]] = {}
-    for task, dataset, name, value in entry.results():
-        results.setdefault((task, dataset), {})[name] = value
-    units = {"params": "Parameters (M)", "flops": "FLOPs (G)"}
-    columns = [*entry.published, *entry.run.columns]
-    notes = [entry.row.notes[column] for column in columns if column in entry.row.notes]
-    published = {
-        "Source": entry.table.source,
-        "Row": entry.row.name,
-        **{units[key]: value for key, value in entry.published.items()},
-        **({"Notes": notes} if notes else {}),
-    }
-    listed = [
-        {"Task": task, "Dataset": dataset, "Metrics": metrics}
-        for (task, dataset), metrics in results.items()
-    ]
-    return {
+    schedule, count, row = entry.schedule, entry.count, entry.row
+    model: dict[str, Any] = {
         "Name": entry.run.config.stem,
         "In Collection": collection["Name"],
         "Config": entry.run.config.relative_to(root).as_posix(),
@@ -255,9 +255,23 @@ def _model(entry: Entry, collection: dict[str, Any], root: Path) -> dict[str, An
             "FLOPs": count.macs,
             "FLOPs (everything counted)": count.complexity.total_macs,
         },
-        **({"Published": published} if entry.row.published else {}),
-        **({"Results": listed} if listed else {}),
     }
+    if row.published:
+        units = {"params": "Parameters (M)", "flops": "FLOPs (G)"}
+        model["Published"] = {"Source": entry.table.source, "Row": row.name}
+        model["Published"] |= {units[key]: value for key, value in entry.published.items()}
+        columns = [*entry.published, *entry.run.columns]
+        if notes := [row.notes[column] for column in columns if column in row.notes]:
+            model["Published"]["Notes"] = notes
+    results: dict[tuple[str, str], dict[str, float]] = {}
+    for task, dataset, name, value in entry.results():
+        results.setdefault((task, dataset), {})[name] = value
+    if results:
+        model["Results"] = [
+            {"Task": task, "Dataset": dataset, "Metrics": metrics}
+            for (task, dataset), metrics in results.items()
+        ]
+    return model
 
 
 class _Dumper(yaml.SafeDumper):
@@ -270,45 +284,3 @@ class _Dumper(yaml.SafeDumper):
 def _yaml(value: Any) -> str:
     text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return "".join(f"  {line}" for line in text.splitlines(keepends=True))
-
-
-def _counted(entry: Entry) -> dict[str, str]:
-    count = entry.count
-    return {
-        "params": format_params(count.complexity.parameters),
-        "flops": format_flops(count.macs),
-    }
-
-
-def _schedule(entry: Entry) -> str:
-    """A schedule in words; of detectors in multiples of 12 epochs, as papers on them have it."""
-    schedule = entry.schedule
-    detection = entry.cfg.get("default_scope") == "mmdet"
-    if detection and schedule.by_epoch and schedule.length % 12 == 0:
-        return f"{schedule.length // 12}x"
-    return f"{schedule.length} {schedule.unit}s"
-
-
-def _homes(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry a config: of the first row that gives its model's size, or of the first at all."""
-    homes: dict[Path, Entry] = {}
-    for entry in entries:
-        known = homes.setdefault(entry.run.config, entry)
-        if entry.published and not known.published:
-            homes[entry.run.config] = entry
-    return list(homes.values())
-
-
-def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entry]:
-    entries: list[Entry] = []
-    for table in load_tables().values():
-        for row in table.rows:
-            for run in row.runs:
-                cfg = counter.read(run.config)
-                same = cfg.model == counter.read(row.runs[0].config).model
-                size = table.input_size if same else counter.default_size(run.config)
-                count = counter.count_config(run.config, size, table.flops)
-                schedule = read_schedule(run.config, cfg)
-                entries.append(Entry(table, row, run, cfg, schedule, count, same))
-                progress()
-    return entries

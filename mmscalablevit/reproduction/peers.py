@@ -1,35 +1,48 @@
 """The models of other papers that the tables compare with, as OpenMMLab's packages have them.
 
 In classification they are MMPretrain's. In detection and segmentation a peer takes the backbone's
-place in one of this repository's configs, so that everything else is the same.
+place in one of this repository's configs, so that everything else is the same. Models are built
+without values: shapes are all that a count needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from mmscalablevit.cli.building import build_model
 from mmscalablevit.errors import UsageError
-from mmscalablevit.reproduction.building import build_on_meta
 
-
-@dataclass(frozen=True)
-class Classifier:
-    """A model of MMPretrain.
-
-    Attributes:
-        config: Its config, below the folder of MMPretrain's configs.
-        changes: What the model has unlike that config, by dotted keys.
-        side: Side of the images that it is for, where that is not the table's.
-    """
-
-    config: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    side: int | None = None
+# Classifiers: configs below the folder of MMPretrain's configs.
+CLASSIFIERS = {
+    "deit-b": "deit/deit-base_16xb64_in1k.py",
+    "deit-s": "deit/deit-small_4xb256_in1k.py",
+    "efficientnet-b4": "efficientnet/efficientnet-b4_8xb32_in1k.py",
+    "efficientnet-b5": "efficientnet/efficientnet-b5_8xb32_in1k.py",
+    "efficientnet-b6": "efficientnet/efficientnet-b6_8xb32_in1k.py",
+    "swin-b": "swin_transformer/swin-base_16xb64_in1k.py",
+    "swin-s": "swin_transformer/swin-small_16xb64_in1k.py",
+    "swin-t": "swin_transformer/swin-tiny_16xb64_in1k.py",
+    "t2t-vit-14": "t2t_vit/t2t-vit-t-14_8xb64_in1k.py",
+    "t2t-vit-19": "t2t_vit/t2t-vit-t-19_8xb64_in1k.py",
+    "t2t-vit-24": "t2t_vit/t2t-vit-t-24_8xb64_in1k.py",
+    "tnt-b": "tnt/tnt-s-p16_16xb64_in1k.py",
+    "tnt-s": "tnt/tnt-s-p16_16xb64_in1k.py",
+    "twins-svt-b": "twins/twins-svt-base_8xb128_in1k.py",
+    "twins-svt-l": "twins/twins-svt-large_16xb64_in1k.py",
+    "twins-svt-s": "twins/twins-svt-small_8xb128_in1k.py",
+}
+# What a classifier has unlike its config, and the side of its images where that is not the table's.
+_CHANGES = {"tnt-b": {"model.backbone.arch": "b", "model.head.in_channels": 640}}
+_SIDES = {"efficientnet-b4": 380, "efficientnet-b5": 456, "efficientnet-b6": 528}
 
 
 @dataclass(frozen=True)
@@ -40,22 +53,15 @@ class Pyramid:
         type: Class in the framework's own registry, or in that of the package before the dot.
         settings: The class's arguments.
         widths: Channels of the maps.
-        type_in_mmseg: Class that MMSegmentation's models have instead.
     """
 
     type: str
     settings: Mapping[str, Any]
     widths: Sequence[int]
-    type_in_mmseg: str | None = None
 
 
 def _doubling(width: int) -> list[int]:
     return [width * 2**stage for stage in range(4)]
-
-
-def _resnet(depth: int) -> Pyramid:
-    # MMSegmentation's have three 3x3 convolutions as the stem.
-    return Pyramid("ResNet", {"depth": depth}, _doubling(256), type_in_mmseg="ResNetV1c")
 
 
 def _pvt(*depths: int) -> Pyramid:
@@ -82,36 +88,14 @@ def _twins(width: int, *depths: int) -> Pyramid:
     return Pyramid("mmseg.SVT", settings, _doubling(width))
 
 
-CLASSIFIERS = {
-    "deit-b": Classifier("deit/deit-base_16xb64_in1k.py"),
-    "deit-s": Classifier("deit/deit-small_4xb256_in1k.py"),
-    "efficientnet-b4": Classifier("efficientnet/efficientnet-b4_8xb32_in1k.py", side=380),
-    "efficientnet-b5": Classifier("efficientnet/efficientnet-b5_8xb32_in1k.py", side=456),
-    "efficientnet-b6": Classifier("efficientnet/efficientnet-b6_8xb32_in1k.py", side=528),
-    "swin-b": Classifier("swin_transformer/swin-base_16xb64_in1k.py"),
-    "swin-s": Classifier("swin_transformer/swin-small_16xb64_in1k.py"),
-    "swin-t": Classifier("swin_transformer/swin-tiny_16xb64_in1k.py"),
-    "t2t-vit-14": Classifier("t2t_vit/t2t-vit-t-14_8xb64_in1k.py"),
-    "t2t-vit-19": Classifier("t2t_vit/t2t-vit-t-19_8xb64_in1k.py"),
-    "t2t-vit-24": Classifier("t2t_vit/t2t-vit-t-24_8xb64_in1k.py"),
-    "tnt-b": Classifier(
-        "tnt/tnt-s-p16_16xb64_in1k.py",
-        {"model.backbone.arch": "b", "model.head.in_channels": 640},
-    ),
-    "tnt-s": Classifier("tnt/tnt-s-p16_16xb64_in1k.py"),
-    "twins-svt-b": Classifier("twins/twins-svt-base_8xb128_in1k.py"),
-    "twins-svt-l": Classifier("twins/twins-svt-large_16xb64_in1k.py"),
-    "twins-svt-s": Classifier("twins/twins-svt-small_8xb128_in1k.py"),
-}
+_RESNEXT = {"depth": 101, "groups": 64, "base_width": 4}
 PYRAMIDS = {
     "pvt-l": _pvt(3, 8, 27, 3),
     "pvt-m": _pvt(3, 4, 18, 3),
     "pvt-s": _pvt(3, 4, 6, 3),
-    "resnet101": _resnet(101),
-    "resnet50": _resnet(50),
-    "resnext101-64x4d": Pyramid(
-        "ResNeXt", {"depth": 101, "groups": 64, "base_width": 4}, _doubling(256)
-    ),
+    "resnet101": Pyramid("ResNet", {"depth": 101}, _doubling(256)),
+    "resnet50": Pyramid("ResNet", {"depth": 50}, _doubling(256)),
+    "resnext101-64x4d": Pyramid("ResNeXt", _RESNEXT, _doubling(256)),
     "swin-b": _swin(128, 18, 4),
     "swin-s": _swin(96, 18, 3),
     "swin-t": _swin(96, 6, 3),
@@ -143,8 +127,7 @@ class PlainClassifier(nn.Module):
 
 def own_size(name: str) -> tuple[int, int] | None:
     """Return the height and width of the images that a peer is for, or None for the table's."""
-    side = CLASSIFIERS[name].side if name in CLASSIFIERS else None
-    return (side, side) if side else None
+    return (_SIDES[name], _SIDES[name]) if name in _SIDES else None
 
 
 def build_peer(name: str, like: Config) -> nn.Module:
@@ -158,31 +141,28 @@ def build_peer(name: str, like: Config) -> nn.Module:
     Raises:
         UsageError: There is no such peer for this task.
     """
-    if like.default_scope == "mmpretrain":
-        if name in CLASSIFIERS:
-            return _build_classifier(CLASSIFIERS[name])
-        if name in PLAIN_CLASSIFIERS:
-            pyramid = PYRAMIDS[name]
-            backbone = {"type": pyramid.type, **pyramid.settings, "out_indices": (3,)}
-            return PlainClassifier(build_on_meta(backbone, "mmdet"), pyramid.widths[3])
-        known = [*CLASSIFIERS, *PLAIN_CLASSIFIERS]
-    else:
-        if name in PYRAMIDS:
-            return _build_dense(PYRAMIDS[name], like)
-        known = list(PYRAMIDS)
-    raise UsageError(f"there is no peer {name} for this task; there are {', '.join(sorted(known))}")
-
-
-def _build_classifier(peer: Classifier) -> nn.Module:
-    cfg = Config.fromstring(f'_base_ = "mmpretrain::{peer.config}"\n', ".py")
-    cfg.merge_from_dict(dict(peer.changes))
-    return build_on_meta(cfg.model, "mmpretrain")
-
-
-def _build_dense(peer: Pyramid, like: Config) -> nn.Module:
-    model = like.model.to_dict()
     scope = like.default_scope
-    kind = peer.type_in_mmseg if scope == "mmseg" and peer.type_in_mmseg else peer.type
+    known = [*CLASSIFIERS, *PLAIN_CLASSIFIERS] if scope == "mmpretrain" else [*PYRAMIDS]
+    if name not in known:
+        names = ", ".join(sorted(known))
+        raise UsageError(f"there is no peer {name} for this task; there are {names}")
+    if scope != "mmpretrain":
+        return build_on_meta(_with_backbone(like, PYRAMIDS[name]), scope)
+    if name in PLAIN_CLASSIFIERS:
+        pyramid = PYRAMIDS[name]
+        backbone = {"type": pyramid.type, **pyramid.settings, "out_indices": (3,)}
+        return PlainClassifier(build_on_meta(backbone, "mmdet"), pyramid.widths[3])
+    cfg = Config.fromstring(f'_base_ = "mmpretrain::{CLASSIFIERS[name]}"\n', ".py")
+    cfg.merge_from_dict(_CHANGES.get(name, {}))
+    return build_on_meta(cfg.model, scope)
+
+
+def _with_backbone(like: Config, peer: Pyramid) -> dict[str, Any]:
+    """A detector's or segmentor's settings with another backbone."""
+    model = like.model.to_dict()
+    kind = peer.type
+    if (kind, like.default_scope) == ("ResNet", "mmseg"):
+        kind = "ResNetV1c"  # MMSegmentation's have three 3x3 convolutions as the stem
     indices = model["backbone"]["out_indices"]
     model["backbone"] = {"type": kind, **peer.settings, "out_indices": indices}
     widths = [peer.widths[index] for index in indices]
@@ -192,4 +172,36 @@ def _build_dense(peer: Pyramid, like: Config) -> nn.Module:
         model["decode_head"]["in_channels"] = widths
         auxiliary = model["auxiliary_head"]
         auxiliary["in_channels"] = widths[auxiliary["in_index"]]
-    return build_on_meta(model, scope)
+    return model
+
+
+class _ScalarsOnCPU(TorchFunctionMode):
+    """Keep the rates of stochastic depth, which are read as numbers, away from the meta device."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        cpu = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**cpu, **(kwargs or {})})
+
+
+def build_on_meta(model: Mapping[str, Any], scope: str) -> nn.Module:
+    """Build a model of MMPretrain, MMDetection or MMSegmentation on PyTorch's meta device.
+
+    Args:
+        model: The model's settings, as in a config.
+        scope: ``'mmpretrain'``, ``'mmdet'`` or ``'mmseg'``.
+    """
+    settings = dict(model)
+    if scope == "mmpretrain":  # its preprocessor of images would report on the batch augmentation
+        settings.update(data_preprocessor=None, train_cfg=None)
+    cfg = Config({"model": settings, "default_scope": scope})
+    with (
+        DefaultScope.overwrite_default_scope(scope),  # the next model may be of another framework
+        torch.device("meta"),
+        _ScalarsOnCPU(),
+        warnings.catch_warnings(),
+    ):
+        # MMSegmentation has remarks on losses, which nobody runs here.
+        warnings.simplefilter("ignore", UserWarning)
+        return build_model(cfg, pretrained=False, initialize=False)

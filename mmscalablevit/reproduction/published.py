@@ -36,9 +36,7 @@ class Column:
 class Metric:
     """Where a column's figure stands in a run's log.
 
-    Attributes:
-        key: Name of the metric in the log.
-        scale: What turns it into the column's unit, such as 100 for a fraction in per cent.
+    ``scale`` turns it into the column's unit, such as 100 for a fraction in per cent.
     """
 
     key: str
@@ -47,12 +45,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class Test:
-    """A run of ``tools/test.py`` on the final checkpoint.
+    """A run of ``tools/test.py`` with options on the final checkpoint, and the columns it fills.
 
-    Attributes:
-        name: Tells the tests of a run apart, and names the test's directory.
-        arguments: Options of ``tools/test.py``.
-        metrics: Columns that it fills.
+    Its name tells the tests of a run apart, and is that of the test's directory.
     """
 
     __test__ = False  # pytest takes classes of this name for its own
@@ -110,14 +105,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A printed table, or the part of one that has columns of its own.
+    """A printed table, or the part of one that has columns of its own, in the order of the print.
 
     Attributes:
         title: What it shows.
         source: Where it is printed.
         input_size: Height and width of the image that its models are counted on.
-        columns: Columns by name, in the order of the print.
-        rows: Rows in the order of the print.
+        columns: Columns by name.
+        rows: Rows.
         reference: What the figures in the file are, such as ``published`` or ``target``.
         flops: What FLOPs have in them: everything, or by ScalableViT's convention no products of
             attention (see :attr:`mmscalablevit.models.complexity.Complexity.paper_macs`).

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mmscalablevit.reproduction.counting import TOLERANCE, Count, difference, prints_as
+from mmscalablevit.reproduction.counting import Count, prints_as
 from mmscalablevit.reproduction.published import Row, Table
 
+# A count that differs from the print by more than this needs a reason.
+TOLERANCE = 0.01
 ROUNDING = "r"
 UNKNOWN = "!"
 LEGEND = f"""\
@@ -22,13 +25,7 @@ other papers' tables everything counts."""
 def markdown(
     header: Sequence[str], rows: Iterable[Sequence[str]], left: Container[int] = (0,)
 ) -> str:
-    """Lay cells out as a table of even columns.
-
-    Args:
-        header: Titles of the columns.
-        rows: Cells of each row.
-        left: Indices of the columns that are aligned on the left; the rest hold figures.
-    """
+    """Lay cells out as a table of even columns; those in ``left`` are aligned on the left."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
 
@@ -43,16 +40,6 @@ def markdown(
     return "\n".join(map(line, (escaped[0], rule, *escaped[1:])))
 
 
-def format_params(parameters: int) -> str:
-    """Write a number of parameters in M."""
-    return f"{parameters / 1e6:.2f}"
-
-
-def format_flops(macs: int) -> str:
-    """Write multiply-accumulates in G: to two digits or, from 100 G on, to one."""
-    return f"{macs / 1e9:.2f}" if macs < 100e9 else f"{macs / 1e9:.1f}"
-
-
 def shown(path: Path) -> str:
     """Return a path as commands have it: relative to the current directory where it lies below."""
     try:
@@ -65,13 +52,14 @@ class _Notes:
     """Remarks below a table, numbered; one that several figures have appears once."""
 
     def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
+        self.marks: dict[str, str] = {}
 
-    def mark(self, text: str) -> str:
-        return self.texts.setdefault(text, str(len(self.texts) + 1))
+    def mark(self, figure: str, text: str, mark: str = "") -> str:
+        """Put a remark's mark behind a figure."""
+        return f"{figure} [{self.marks.setdefault(text, mark or str(len(self.marks) + 1))}]"
 
     def lines(self) -> list[str]:
-        return [f"- [{mark}] {text}" for text, mark in self.texts.items()]
+        return [f"- [{mark}] {text}" for text, mark in self.marks.items()]
 
 
 def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
@@ -82,36 +70,29 @@ def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
         counts: Counts by the names of the rows; None where there is nothing to count.
     """
     notes = _Notes()
-    header = ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff", "everything", "diff"]
-    width = 7 if table.flops == "everything" else 9  # where FLOPs are everything anyway
+    header = ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff"]
+    separate = table.flops != "everything"  # where FLOPs are everything anyway
     cells: list[list[str]] = []
     missing: dict[str, list[str]] = {}
     for row in table.rows:
-        if count := counts[row.name]:
-            cells.append(_count_line(table, row, count, notes)[:width])
-            continue
-        params, flops = (_published(row, column) for column in ("params", "flops"))
-        cells.append([row.name, "", params, "", "", flops, "", "", ""][:width])
-        missing.setdefault(row.missing or "", []).append(row.name)
+        count = counts[row.name]
+        at = f" at {_size(count.size)}" if count and count.size != table.input_size else ""
+        cells.append([f"{row.name}{at}"])
+        for column in ("params", "flops"):
+            cells[-1] += [
+                count.texts[column] if count else "",
+                _published(row, column),
+                _difference(row, column, count, notes) if count else "",
+            ]
+        if separate:
+            cells[-1] += _everything(row, count) if count else ["", ""]
+        if count is None:
+            missing.setdefault(row.missing or "", []).append(row.name)
     remarks = notes.lines()
     remarks += [f"- not counted: {', '.join(names)}: {why}" for why, names in missing.items()]
     title = f"{_title(table)}. Counted at {_size(table.input_size)}."
-    return _paragraphs(title, markdown(header[:width], cells), "\n".join(remarks))
-
-
-def _count_line(table: Table, row: Row, count: Count, notes: _Notes) -> list[str]:
-    complexity, printed = count.complexity, row.published.get("flops")
-    return [
-        row.name if count.size == table.input_size else f"{row.name} at {_size(count.size)}",
-        format_params(complexity.parameters),
-        _published(row, "params"),
-        _difference(row, "params", count, notes),
-        format_flops(count.macs),
-        _published(row, "flops"),
-        _difference(row, "flops", count, notes),
-        format_flops(complexity.total_macs),
-        _percent(complexity.total_macs / 1e9, printed) if printed else "",
-    ]
+    header += ["everything", "diff"] if separate else []
+    return _paragraphs(title, markdown(header, cells), "\n".join(remarks))
 
 
 def list_table(table: Table, states: Mapping[Path, str]) -> str:
@@ -125,11 +106,10 @@ def list_table(table: Table, states: Mapping[Path, str]) -> str:
     header = ["", *(column.heading for column in table.columns.values())]
     figures, here = [], []
     for row in table.rows:
-        line = [row.name]
+        figures.append([row.name])
         for column in table.columns:
-            note = row.notes.get(column)
-            line.append(_published(row, column) + (f" [{notes.mark(note)}]" if note else ""))
-        figures.append(line)
+            figure, note = _published(row, column), row.notes.get(column)
+            figures[-1].append(notes.mark(figure, note) if note else figure)
         here += [[row.name, shown(run.config), states[run.config]] for run in row.runs]
         if row.peer:
             here.append([row.name, f"peer {row.peer}", "can be counted"])
@@ -156,20 +136,29 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _percent(counted: float, printed: float) -> str:
-    per_cent = round(100 * difference(counted, printed), 1)
+    """How much larger a count is than the print, which is taken as it stands."""
+    per_cent = round(100 * (counted / printed - 1), 1)
     return f"{per_cent + 0.0:+.1f}"  # no -0.0
 
 
+def _everything(row: Row, count: Count) -> list[str]:
+    everything, printed = replace(count, flops="everything"), row.published.get("flops")
+    return [
+        everything.texts["flops"],
+        _percent(everything.figures["flops"], printed) if printed else "",
+    ]
+
+
 def _difference(row: Row, column: str, count: Count, notes: _Notes) -> str:
+    """How much larger a count is than the print in per cent, with its reason if it needs one."""
     if column not in row.published:
         return ""
     counted, printed = count.figures[column], row.published[column]
     text = _percent(counted, printed)
     if column in row.notes:
-        return f"{text} [{notes.mark(row.notes[column])}]"
-    if abs(difference(counted, printed)) <= TOLERANCE:
+        return notes.mark(text, row.notes[column])
+    if abs(counted / printed - 1) <= TOLERANCE:
         return text
     if prints_as(counted, printed):
         return f"{text} [{ROUNDING}]"
-    notes.texts["nothing says why the count differs from the print"] = UNKNOWN
-    return f"{text} [{UNKNOWN}]"
+    return notes.mark(text, "nothing says why the count differs from the print", UNKNOWN)
