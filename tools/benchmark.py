@@ -24,7 +24,7 @@ import torch
 
 from mmscalablevit import files
 from mmscalablevit.benchmark import measuring, report
-from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, own_config, parse_workload
+from mmscalablevit.benchmark.workloads import NAMES, SYNTAX, Workload, parse_workload
 from mmscalablevit.cli import tool
 from mmscalablevit.cli.config import parse_size
 from mmscalablevit.errors import UsageError
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
     matmuls = {name: work for name, work in measurements.items() if isinstance(name, str)}
     published = {}
     if args.table:
-        table = mmengine.load(own_config("configs/published.yml"))["tables"]["6"]
+        table = mmengine.load(files.find_configs() / "published.yml")["tables"]["6"]
         published = {row["name"].lower(): row["published"]["throughput"] for row in table["rows"]}
     parts = [
         report.machine_lines(machine, matmuls),

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,19 +29,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from mmscalablevit.benchmark.workloads import Workload
-from mmscalablevit.environment.facts import installed_versions
+from mmscalablevit.cli import provenance
 from mmscalablevit.errors import FAILURES, UsageError, first_line
-
-PACKAGES = (
-    "torch",
-    "mmengine",
-    "mmcv",
-    "mmcv-lite",
-    "mmpretrain",
-    "mmdet",
-    "mmsegmentation",
-    "mmscalablevit",
-)
 
 
 class Work(Protocol):
@@ -57,19 +47,14 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of one workload.
+    """What was measured of one workload."""
 
-    Attributes:
-        seconds: Time of a step, one value a round.
-        peak_bytes: Most memory in use during a step; None where the system does not tell.
-        macs: Multiply-accumulates of the forward pass of a batch.
-        operators: Own time of each operator in a step, in seconds; empty if not profiled.
-    """
-
-    seconds: list[float]
-    peak_bytes: int | None
-    macs: int
-    operators: Mapping[str, float] = field(default_factory=dict)
+    seconds: list[float]  # time of a step, one value a round
+    peak_bytes: int | None  # most memory in use during a step, where the system tells
+    macs: int  # multiply-accumulates of the forward pass of a batch
+    operators: Mapping[str, float] = field(
+        default_factory=dict
+    )  # own seconds in a step, if profiled
 
     @property
     def median(self) -> float:
@@ -173,15 +158,9 @@ def serve(
 ) -> None:
     """Run a workload in this process, as the other side of the connection asks.
 
-    It gets the multiply-accumulates, the peak memory and the time of a step once the work is warm,
-    then what each function that it sends returns for the work and the device. What goes wrong it
-    gets as an error: a model can refuse a size or a type, which is the user's to change.
-
-    Args:
-        connection: Both ways.
-        workload: What to run; a data type's name for a product of matrices.
-        device_name: Where to run it.
-        threads: Of PyTorch; its default if None.
+    That gets the multiply-accumulates, the peak memory and the time of a step once the work is
+    warm, then what each function that it sends returns for the work and the device. What goes wrong
+    it gets as an error: a model can refuse a size or a type, which is the user's to change.
     """
     # Only here: a process that measures nothing need not import the frameworks.
     from mmscalablevit.benchmark.steps import build_work
@@ -220,8 +199,9 @@ class _Worker:
     """The process of one workload, seen from the process that measures."""
 
     def __init__(self, workload: Workload | str, device: str, threads: int | None) -> None:
-        self.workload = workload
+        self.workload, self.name = workload, _name(workload)
         self.seconds: list[float] = []
+        self.operators: dict[str, float] = {}
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self.connection, self._other = context.Pipe()
         arguments = (self._other, workload, device, threads)
@@ -236,7 +216,7 @@ class _Worker:
         """Wait until its work is warm, or until a time of :func:`time.monotonic`."""
         left = deadline - time.monotonic()
         if left < math.inf and not self.connection.poll(max(left, 0)):
-            raise UsageError(f"{_name(self.workload)} takes too long to prepare")
+            raise UsageError(f"{self.name} takes too long to prepare")
         self.macs, self.peak, self.first = self._receive()
 
     def ask(self, task: Callable[..., Any]) -> Any:
@@ -251,8 +231,8 @@ class _Worker:
             self.process.join()
             code = self.process.exitcode
             why = "was killed, probably for want of memory" if code == -9 else f"ended with {code}"
-            message = f"{_name(self.workload)}: its process {why}; its last words are above"
-            raise UsageError(message) from None
+            message = f"{self.name}: its process {why}; its last words are above"
+            answer = UsageError(message)
         if isinstance(answer, UsageError):
             raise answer
         return answer
@@ -303,7 +283,7 @@ def measure(
         for worker in workers if at_once else []:
             worker.start()
         for worker in tuple(workers):
-            report(f"preparing {_name(worker.workload)}")
+            report(f"preparing {worker.name}")
             if not at_once:
                 worker.start()
             try:
@@ -322,41 +302,32 @@ def measure(
                 worker = workers[(index + place) % len(workers)]
                 worker.seconds.append(worker.ask(partial(time_steps, min_seconds=min_seconds)))
             report(f"round {index + 1} of {rounds}")
-        operators = {}
         for worker in workers if profiled else []:
-            report(f"profiling {_name(worker.workload)}")
-            operators[worker.workload] = worker.ask(profile_operators)
+            report(f"profiling {worker.name}")
+            worker.operators = worker.ask(profile_operators)
     finally:
         for worker in workers:
             worker.end()
     return {
-        worker.workload: Measurement(
-            worker.seconds, worker.peak, worker.macs, operators.get(worker.workload, {})
-        )
+        worker.workload: Measurement(worker.seconds, worker.peak, worker.macs, worker.operators)
         for worker in workers
     }
 
 
 def describe_machine(device: str, threads: int | None) -> dict[str, Any]:
     """Processor or GPU, threads, load by others, and versions."""
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", path.read_text() if path.exists() else "")
+    versions = provenance.versions()
     machine: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": names[0] if names else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads or torch.get_num_threads(),
         "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": installed_versions(PACKAGES),
+        "python": versions.pop("python"),
+        "versions": versions,
     }
     if device.startswith("cuda"):
         machine["gpu"] = torch.cuda.get_device_name(device)
         machine["cuda"] = torch.version.cuda
     return machine
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -189,14 +189,7 @@ class NaiveScalableViT(BaseModule):
     """ScalableViT, written without a thought for speed.
 
     Takes the place of :class:`mmscalablevit.ScalableViT` in a config of any task. Ablations, and
-    freezing and checkpointing of stages, are not its business.
-
-    Args:
-        arch: Name of an architecture, or a dict with ``embed_dims``, ``depths``, ``num_heads``,
-            ``channel_ratios`` and ``spatial_ratios`` of each stage.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        out_indices: Stages whose outputs are returned, from 0.
-        init_cfg: Initialisation by MMEngine's rules.
+    freezing and checkpointing of stages, are not its business: it has some of the same arguments.
     """
 
     def __init__(

@@ -29,13 +29,8 @@ def format_table(header: Sequence[str], rows: Sequence[list[str]]) -> str:
 def find_baseline(workload: Workload, workloads: Sequence[Workload], baseline: str) -> Workload:
     """The workload that another one is compared with.
 
-    Of the baseline's it is the one of the same size, or else of the same batch. Where the
-    baseline was left out, the first of all takes its place.
-
-    Args:
-        workload: The one to compare.
-        workloads: All of them.
-        baseline: The baseline as the user wrote it.
+    Of the baseline's, which the user wrote so, it is the one of the same size, or else of the same
+    batch. Where the baseline was left out, the first of all takes its place.
     """
     candidates = [other for other in workloads if other.text == baseline] or workloads[:1]
     return max(candidates, key=lambda x: (x.size == workload.size, x.batch == workload.batch))
@@ -90,31 +85,31 @@ def speed_table(
         published: Images a second that a paper prints, by the models' names. They, and their
             ratios to the baseline's, stand beside the measurements.
     """
-    header = ["", "batch", "size", "ms/step", "images/s", "MiB", "matmul rate", "speed-up"]
-    header += ["of rounds", "time/pixel"]
-    header += ["print: images/s", "print: speed-up"] if published else []
-    rows = []
+    lines = []
     for entry in entries:
-        share, peak = entry["matmul_share"], entry["peak_bytes"]
-        by_round = entry["speedup_by_round"]
-        row = [
-            entry["label"],
-            str(entry["batch"]),
-            format_size(entry),
-            f"{1000 * entry['median_seconds']:.1f}",
-            f"{entry['images_per_second']:.1f}",
-            "n/a" if peak is None else f"{peak / MIB:.0f}",
-            "" if share is None else f"{share:.0%}",
-            f"{entry['speedup']:.2f}",
-            f"{min(by_round):.2f}-{max(by_round):.2f}",
-            f"{entry['time_per_pixel']:.2f}",
-        ]
+        share, peak, by_round = (
+            entry[key] for key in ("matmul_share", "peak_bytes", "speedup_by_round")
+        )
+        line = {
+            "": entry["label"],
+            "batch": str(entry["batch"]),
+            "size": format_size(entry),
+            "ms/step": f"{1000 * entry['median_seconds']:.1f}",
+            "images/s": f"{entry['images_per_second']:.1f}",
+            "MiB": "n/a" if peak is None else f"{peak / MIB:.0f}",
+            "matmul rate": "" if share is None else f"{share:.0%}",
+            "speed-up": f"{entry['speedup']:.2f}",
+            "of rounds": f"{min(by_round):.2f}-{max(by_round):.2f}",
+            "time/pixel": f"{entry['time_per_pixel']:.2f}",
+        }
         if published:
             figures = [published.get(model, math.nan) for model in (entry["model"], baseline)]
-            row += [f"{figures[0]:.1f}", f"{figures[0] / figures[1]:.2f}"]
-        rows.append(["" if cell == "nan" else cell for cell in row])
+            line["print: images/s"] = f"{figures[0]:.1f}"
+            line["print: speed-up"] = f"{figures[0] / figures[1]:.2f}"
+        lines.append({title: "" if cell == "nan" else cell for title, cell in line.items()})
+    table = format_table(list(lines[0]), [list(line.values()) for line in lines])
     over = ", ".join(dict.fromkeys(entry["baseline"] for entry in entries))
-    return f"{format_table(header, rows)}\n\nspeed-up, per image, and time/pixel: over {over}"
+    return f"{table}\n\nspeed-up, per image, and time/pixel: over {over}"
 
 
 def format_size(entry: Entry) -> str:

@@ -34,9 +34,7 @@ DISTINCT_JPEGS = 64
 def build(workload: Workload, cfg: Config) -> Any:
     """Build a workload's model, or its backbone, with random weights: speed is that of any.
 
-    Args:
-        workload: Says what of the config is exchanged.
-        cfg: The model's config, changed in place.
+    The config is changed in place.
 
     Raises:
         UsageError: The workload needs a backbone, and the model has none.
@@ -47,7 +45,7 @@ def build(workload: Workload, cfg: Config) -> Any:
         if workload.naive:
             kept = ("arch", "drop_path_rate", "out_indices")
             settings = {key: backbone[key] for key in kept if key in backbone}
-            backbone = cfg.model.backbone = dict(type=naive.NaiveScalableViT, **settings)
+            backbone = cfg.model.backbone = {"type": naive.NaiveScalableViT, **settings}
         if workload.checkpointed:
             backbone["with_cp"] = True
     elif workload.backbone_only or workload.compiled or workload.checkpointed:
@@ -98,13 +96,8 @@ def _boxes(workload: Workload, _cfg: Config, _random: RandomState) -> list[Any]:
 def _label_maps(workload: Workload, _cfg: Config, random: RandomState) -> list[Any]:
     from mmseg.structures import SegDataSample
 
-    samples = []
-    for patches in random.randint(2, size=(workload.batch, *(-(-n // 32) for n in workload.size))):
-        labels = patches.repeat(32, axis=0).repeat(32, axis=1)
-        labels = labels[: workload.size[0], : workload.size[1]]
-        gt_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
-        samples.append(SegDataSample(gt_sem_seg=gt_sem_seg))
-    return samples
+    maps = random.randint(2, size=(workload.batch, 1, *workload.size))
+    return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for labels in torch.from_numpy(maps)]
 
 
 def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
@@ -115,12 +108,7 @@ def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
 class ModelWork:
     """A model, its batch and, for training, its optimizer.
 
-    Args:
-        workload: What a step is.
-        device: Where it runs.
-
-    Attributes:
-        macs: Multiply-accumulates of the forward pass of a batch.
+    ``macs`` are the multiply-accumulates of the forward pass of a batch.
 
     Raises:
         UsageError: The model cannot be measured so.
@@ -153,23 +141,19 @@ class ModelWork:
         """Run one step of training or inference on the whole batch."""
         if self.workload.training:
             self.train(self.images, self.samples)
-        else:
-            with torch.no_grad(), self._autocast():
-                self._predict()
+            return
+        with torch.no_grad(), self._autocast():
+            if self.workload.backbone_only:
+                self.model(self.images)
+            elif self.scope == "mmpretrain":
+                self.model(self.images, mode="tensor")
+            else:
+                self.model(self.images, self.samples, mode="predict")
 
     def _autocast(self) -> torch.autocast:
         enabled = self.dtype != torch.float32
-        return torch.autocast(
-            self.device.type, dtype=self.dtype if enabled else None, enabled=enabled
-        )
-
-    def _predict(self) -> None:
-        if self.workload.backbone_only:
-            self.model(self.images)
-        elif self.scope == "mmpretrain":
-            self.model(self.images, mode="tensor")
-        else:
-            self.model(self.images, self.samples, mode="predict")
+        dtype = self.dtype if enabled else None  # which it refuses even where it does nothing
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
 
     def train(self, inputs: Tensor, data_samples: list[Any]) -> None:
         """Forward, loss, backward and, but for a backbone alone, the optimizer's step."""
@@ -201,10 +185,6 @@ class EpochWork(ModelWork):
     """A training epoch from JPEG files, with the config's augmentation, loader and mixing.
 
     The files are read from the system's memory, where those that were just written are.
-
-    Args:
-        workload: What an epoch is.
-        device: Where the model trains.
     """
 
     def __init__(self, workload: Workload, device: torch.device) -> None:
@@ -218,15 +198,10 @@ class EpochWork(ModelWork):
         settings.num_workers = workload.workers or settings.num_workers or 1
         settings.persistent_workers = True
         settings.multiprocessing_context = "fork"  # as in a training; the default here is spawn
-        settings.dataset = {
-            "type": "RepeatDataset",
-            "dataset": {
-                "type": "CustomDataset",
-                "data_root": self.folder.name,
-                "pipeline": settings.dataset.pipeline,
-            },
-            "times": -(-workload.jpegs // DISTINCT_JPEGS),
-        }
+        root, pipeline = self.folder.name, settings.dataset.pipeline
+        dataset = {"type": "CustomDataset", "data_root": root, "pipeline": pipeline}
+        times = -(-workload.jpegs // DISTINCT_JPEGS)
+        settings.dataset = {"type": "RepeatDataset", "dataset": dataset, "times": times}
         self.loader = Runner.build_dataloader(settings, seed=0)
         images = len(self.loader.sampler)  # RepeatAugSampler ends an epoch at a multiple of 256
         if images != workload.jpegs:
@@ -258,21 +233,14 @@ def write_jpegs(folder: Path, count: int) -> None:
 
 
 class MatmulWork:
-    """A product of two square matrices: what the machine reaches where nothing is in the way.
-
-    Args:
-        dtype: Type of the matrices.
-        device: Where they are multiplied.
-    """
+    """A product of two square matrices: what the machine reaches where nothing is in the way."""
 
     def __init__(self, dtype: str, device: torch.device) -> None:
         side = 2048 if device.type == "cpu" else 8192
         if (device.type, dtype) == ("cpu", "float16"):
             side = 512  # few processors multiply it: 64 times the work would take many seconds
         self.macs = side**3
-        self.matrices = [
-            torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2)
-        ]
+        self.matrices = torch.randn(2, side, side, device=device).to(getattr(torch, dtype))
 
     def step(self) -> None:
         """Multiply them."""
@@ -280,7 +248,7 @@ class MatmulWork:
 
     def held_bytes(self) -> int:
         """Memory of the matrices."""
-        return tensor_bytes(self.matrices)
+        return self.matrices.nbytes
 
 
 def build_work(workload: Workload | str, device: torch.device) -> ModelWork | MatmulWork:

@@ -12,16 +12,13 @@ from mmengine.config import Config
 
 from mmscalablevit.cli.config import load_config, parse_size
 from mmscalablevit.errors import UsageError
+from mmscalablevit.files import find_configs
 
-# Configs by the names that users type: those of this repository, and MMPretrain's.
-OURS = "configs/classification/scalablevit/scalablevit-{}_8xb128_in1k.py"
+# Configs by the names that users type: those of this project, and MMPretrain's.
+OURS = "classification/scalablevit/scalablevit-{}_8xb128_in1k.py"
 NAMES = {
-    "scalablevit-s": OURS.format("small"),
-    "scalablevit-b": OURS.format("base"),
-    "scalablevit-l": OURS.format("large"),
-    "naive-s": OURS.format("small"),
-    "naive-b": OURS.format("base"),
-    "naive-l": OURS.format("large"),
+    **{f"scalablevit-{size[0]}": OURS.format(size) for size in ("small", "base", "large")},
+    **{f"naive-{size[0]}": OURS.format(size) for size in ("small", "base", "large")},
     "swin-t": "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py",
     "swin-s": "mmpretrain::swin_transformer/swin-small_16xb64_in1k.py",
     "swin-b": "mmpretrain::swin_transformer/swin-base_16xb64_in1k.py",
@@ -50,38 +47,22 @@ SYNTAX = f"MODEL[:OPTION,...] with the options {', '.join(OPTIONS)}"
 
 @dataclass(frozen=True)
 class Workload:
-    """A model in one mode.
+    """A model in one mode."""
 
-    Attributes:
-        text: As the user wrote it.
-        model: A name out of ``NAMES``, or a config.
-        size: Height and width of the images.
-        batch: Images in a batch.
-        dtype: ``'float32'``, or what autocast computes in.
-        compiled: Whether the backbone is compiled, as ``tools/train.py --compile`` does it.
-        training: Whether a step is one of training (forward, loss, backward, AdamW), or of
-            inference, without gradients.
-        backbone_only: Whether only the backbone runs. Its training step is forward and backward,
-            from the mean square of its outputs.
-        checkpointed: Whether the backbone has ``with_cp``.
-        naive: Whether the plain implementation takes the place of ScalableViT.
-        jpegs: Images of a training epoch from JPEG files, through the config's own pipeline, which
-            then is a step; 0 for a batch that is on the device already.
-        workers: Processes that read them; 0 for as many as the config has.
-    """
-
-    text: str
-    model: str
-    size: tuple[int, int] = (224, 224)
+    text: str  # as the user wrote it
+    model: str  # a name out of NAMES, or a config
+    size: tuple[int, int] = (224, 224)  # height and width
     batch: int = 8
-    dtype: str = "float32"
-    compiled: bool = False
-    training: bool = False
-    backbone_only: bool = False
-    checkpointed: bool = False
-    naive: bool = False
+    dtype: str = "float32"  # or what autocast computes in
+    compiled: bool = False  # the backbone, as tools/train.py --compile does it
+    training: bool = False  # forward, loss, backward, AdamW; else inference without gradients
+    backbone_only: bool = False  # trained by the mean square of its outputs, without AdamW
+    checkpointed: bool = False  # the backbone has with_cp
+    naive: bool = False  # the plain implementation takes the place of ScalableViT
+    # A step is a training epoch of so many images from JPEG files, through the config's own
+    # pipeline; 0 for a batch that is on the device already.
     jpegs: int = 0
-    workers: int = 0
+    workers: int = 0  # processes that read them; 0 for as many as the config has
 
     @property
     def label(self) -> str:
@@ -112,9 +93,7 @@ class Workload:
 def parse_workload(text: str, default: Workload) -> Workload:
     """Read ``MODEL[:OPTION,...]``.
 
-    Args:
-        text: What the user wrote.
-        default: Has the values of all that the text does not say.
+    What the text does not say is as in ``default``.
 
     Raises:
         UsageError: The model or an option is unknown; near names are offered.
@@ -122,13 +101,11 @@ def parse_workload(text: str, default: Workload) -> Workload:
     # A lone colon: paths of the frameworks' configs have two, as in mmpretrain::...
     model, *rest = re.split(r"(?<!:):(?!:)", text, maxsplit=1)
     changes: dict[str, Any] = {"text": text, "model": model}
-    if model.startswith("naive-"):
-        changes["naive"] = True
+    changes |= {"naive": True} if model.startswith("naive-") else {}
     for option in filter(None, "".join(rest).split(",")):
         key, _, value = option.partition("=")
         if option in FLAGS:
-            field, setting = FLAGS[option]
-            changes[field] = setting
+            changes |= [FLAGS[option]]
         elif key == "size":
             changes["size"] = parse_size(value)
         elif key in NUMBERS and value.isdecimal() and int(value) > 0:
@@ -140,11 +117,6 @@ def parse_workload(text: str, default: Workload) -> Workload:
     workload = replace(default, **changes)
     read_config(workload)
     return workload
-
-
-def own_config(path: str) -> str:
-    """Where a config of this project lies, which is beside the package."""
-    return str(Path(__file__).resolve().parents[2] / path)
 
 
 def read_config(workload: Workload) -> Config:
@@ -160,7 +132,7 @@ def read_config(workload: Workload) -> Config:
         except (ImportError, OSError, ValueError) as error:
             raise UsageError(f"{workload.text}: cannot read the config {path}: {error}") from error
     elif path.endswith((".py", ".json", ".yaml", ".yml")):
-        cfg = load_config(own_config(path) if workload.model in NAMES else path)
+        cfg = load_config(str(find_configs() / path) if workload.model in NAMES else path)
     else:
         near = difflib.get_close_matches(path, NAMES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""

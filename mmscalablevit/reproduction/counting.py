@@ -27,14 +27,11 @@ SIZES: dict[str, Size] = {
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted of a model for an image of ``size``.
+    """What was counted of a model."""
 
-    ``flops`` is what FLOPs have in them, as :class:`.published.Table` says.
-    """
-
-    size: Size
+    size: Size  # height and width of the image
     complexity: Complexity
-    flops: str
+    flops: str  # what they have in them, as published.Table says
 
     @property
     def macs(self) -> int:
@@ -69,11 +66,7 @@ class Counter:
         self._counts: dict[tuple[object, ...], Complexity] = {}
 
     def read(self, config: Path) -> Config:
-        """Read a config.
-
-        Raises:
-            UsageError: It cannot be read.
-        """
+        """Read a config."""
         path = config.resolve()
         if path not in self._configs:
             self._configs[path] = load_config(str(config))
@@ -83,7 +76,7 @@ class Counter:
         """Return the height and width that the tables of a config's task count at.
 
         Raises:
-            UsageError: The config cannot be read, or is of none of the three tasks.
+            UsageError: The config is of none of the three tasks.
         """
         scope = self.read(config).get("default_scope")
         if scope not in SIZES:
@@ -96,7 +89,7 @@ class Counter:
         """Count the model of a row, if it has one here.
 
         Raises:
-            UsageError: The row's config or peer cannot be built.
+            UsageError: The row's peer has no model to stand in.
         """
         if row.runs:
             return self.count(row.runs[0].config, table.input_size, table.flops)
@@ -110,11 +103,7 @@ class Counter:
         return self.count(like, own_size(row.peer) or table.input_size, table.flops, row.peer)
 
     def count(self, config: Path, size: Size, flops: str, peer: str | None = None) -> Count:
-        """Count a config's model, or that of a peer in its place.
-
-        Raises:
-            UsageError: The config or the peer cannot be built.
-        """
+        """Count a config's model, or that of a peer in its place."""
         cfg = self.read(config)
         key = (peer, repr(cfg.model), size)  # schedules of one model share its count
         if key not in self._counts:
@@ -130,9 +119,6 @@ def tables_of_configs(
 
     Returns:
         The tables, each with these rows only, and one more table for each config that none has.
-
-    Raises:
-        UsageError: A config cannot be read or is of none of the three tasks.
     """
     tables, found = list(tables), []
     for config in configs:

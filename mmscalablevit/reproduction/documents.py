@@ -70,11 +70,7 @@ _HEADLINES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A training run of a row of a table.
-
-    ``same_model`` tells whether its model is the one that the row gives the parameters and FLOPs
-    of.
-    """
+    """A training run of a row of a table."""
 
     table: Table
     row: Row
@@ -82,7 +78,7 @@ class Entry:
     cfg: Config
     schedule: Schedule
     count: Count
-    same_model: bool
+    same_model: bool  # as the one that the row gives the parameters and FLOPs of
 
     @property
     def published(self) -> dict[str, float]:
@@ -120,7 +116,7 @@ def outdated(counter: Counter, progress: Callable[[], object] = lambda: None) ->
 
     Args:
         counter: Counts the models.
-        progress: Called after each model that has been counted.
+        progress: Called after each.
 
     Returns:
         The new texts of the files that have another.
@@ -222,11 +218,7 @@ def fill_metafile(text: str, entries: list[Entry], root: Path) -> str:
     """Write the models of a metafile below what it says of its collection.
 
     A config is listed once: by the first row that gives its model's size, or else the first at all.
-
-    Args:
-        text: The metafile.
-        entries: The runs to list.
-        root: What the paths of their configs are relative to.
+    Its path is relative to ``root``.
     """
     header, _, _ = text.partition(_MODELS_KEY)
     collection = yaml.safe_load(header)["Collections"][0]

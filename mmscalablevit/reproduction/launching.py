@@ -15,17 +15,11 @@ from mmscalablevit.reproduction.tables import shown
 
 @dataclass(frozen=True)
 class Start:
-    """How runs are started.
+    """How runs are started."""
 
-    Attributes:
-        tools: Directory of the tools.
-        gpus: GPUs of each run; None for as many as published.
-        partition: Slurm's partition; None to train on the machine that the commands run on.
-    """
-
-    tools: Path
-    gpus: int | None = None
-    partition: str | None = None
+    tools: Path  # where dist_train.sh and the others lie
+    gpus: int | None = None  # of each run; None for as many as published
+    partition: str | None = None  # Slurm's; None for the machine that the commands run on
 
     def words(self, training: Training, gpus: int, test: str = "") -> list[str]:
         """The beginning of the command that trains, or runs a test of the final checkpoint."""
@@ -43,26 +37,19 @@ class Start:
 
 @dataclass(frozen=True)
 class Command:
-    """The words of a training or a test, on so many GPUs.
-
-    Its ``title`` says what it does, ``needs`` is a checkpoint that must be there when it is run.
-    """
+    """A training or a test."""
 
     title: str
     words: Sequence[str]
     gpus: int
-    needs: Path | None
+    needs: Path | None  # a checkpoint that must be there when it is run
 
     def __str__(self) -> str:
         return f"# {self.title}, on {self.gpus} GPU(s)\n{shlex.join(self.words)}"
 
 
 def prepare(trainings: Sequence[Training], start: Start) -> tuple[list[Command], list[str]]:
-    """List the commands that make what is lacking, each after those that it needs.
-
-    Args:
-        trainings: Trainings in the order of :func:`.plan.plan`.
-        start: How they are started.
+    """List the commands that make what trainings in :func:`.plan.plan`'s order lack.
 
     Returns:
         The commands; and what is not started and why, and what differs from the published settings.

@@ -28,26 +28,19 @@ _MOST_LINES = 5  # that a message lists
 
 @dataclass(frozen=True)
 class Validation:
-    """Numbers that a validation has logged, infinite ones and NaN among them.
+    """What a validation has logged."""
 
-    Its ``step`` is the epoch, or the iteration where epochs don't count; ``iteration`` the last one
-    that the log has before it, 0 if its start has none.
-    """
-
-    iteration: int
-    step: int
-    values: dict[str, float]
+    iteration: int  # the last one before it; 0 if its start has none
+    step: int  # the epoch, or the iteration where epochs don't count
+    values: dict[str, float]  # infinite ones and NaN among them
 
 
 @dataclass
 class Log:
-    """The log of a run over all its starts, without what a later start has undone.
+    """The log of a run over all its starts, without what a later start has undone."""
 
-    It ends with ``iteration``, 0 for an empty one, of ``epoch``, None where epochs don't count.
-    """
-
-    iteration: int = 0
-    epoch: int | None = None
+    iteration: int = 0  # the last one
+    epoch: int | None = None  # of that, where epochs count
     validations: list[Validation] = field(default_factory=list)
 
 

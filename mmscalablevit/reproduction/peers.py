@@ -47,15 +47,9 @@ _SIDES = {"efficientnet-b4": 380, "efficientnet-b5": 456, "efficientnet-b6": 528
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A backbone of four maps, for detectors and segmentors.
+    """A backbone of four maps, for detectors and segmentors."""
 
-    Attributes:
-        type: Class in the framework's own registry, or in that of the package before the dot.
-        settings: The class's arguments.
-        widths: Channels of the maps.
-    """
-
-    type: str
+    type: str  # in the framework's own registry, or in that of the package before the dot
     settings: Mapping[str, Any]
     widths: Sequence[int]
 
@@ -133,10 +127,8 @@ def own_size(name: str) -> tuple[int, int] | None:
 def build_peer(name: str, like: Config) -> nn.Module:
     """Build a peer, without values.
 
-    Args:
-        name: Key of the tables in this module.
-        like: Config of ours whose model the peer is to replace: by its classifier, or by the
-            same detector or segmentor with the peer as the backbone.
+    It replaces the model of a config of ours: by its classifier, or by the same detector or
+    segmentor with the peer as the backbone.
 
     Raises:
         UsageError: There is no such peer for this task.
@@ -186,12 +178,7 @@ class _ScalarsOnCPU(TorchFunctionMode):
 
 
 def build_on_meta(model: Mapping[str, Any], scope: str) -> nn.Module:
-    """Build a model of MMPretrain, MMDetection or MMSegmentation on PyTorch's meta device.
-
-    Args:
-        model: The model's settings, as in a config.
-        scope: ``'mmpretrain'``, ``'mmdet'`` or ``'mmseg'``.
-    """
+    """Build a model of MMPretrain, MMDetection or MMSegmentation on PyTorch's meta device."""
     settings = dict(model)
     if scope == "mmpretrain":  # its preprocessor of images would report on the batch augmentation
         settings.update(data_preprocessor=None, train_cfg=None)

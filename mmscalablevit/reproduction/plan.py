@@ -21,14 +21,11 @@ _FILE_NAME = re.compile(r"\w[\w.+-]*")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a config trains, in epochs or iterations, and on how many GPUs as published.
-
-    ``batch_size`` counts the images of a GPU.
-    """
+    """How long a config trains, and on how many GPUs as published."""
 
     by_epoch: bool
-    length: int
-    batch_size: int
+    length: int  # in epochs, or else in iterations
+    batch_size: int  # of one GPU
     gpus: int
 
     @property
@@ -39,31 +36,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training:
-    """One training run behind one or several rows.
-
-    Attributes:
-        config: Its config.
-        content: What the config trains, from :func:`mmscalablevit.cli.provenance.config_content`.
-        schedule: Its length and GPUs.
-        work_dir: Its work directory.
-        labels: Rows that it stands behind; none if others merely start from its weights.
-        validated: Whether its validation fills columns of these rows.
-        tests: Tests of its final checkpoint that fill others.
-        needs: The training whose weights it starts from, or None.
-        weights_key: The config's entry that names the file of these weights; empty without any.
-        released: The file that the config itself names there, or None.
-    """
+    """One training run behind one or several rows."""
 
     config: Path
-    content: Mapping[str, Any]
+    content: Mapping[str, Any]  # what the config trains, from cli.provenance.config_content
     schedule: Schedule
     work_dir: Path
-    labels: tuple[str, ...]
-    validated: bool
-    tests: tuple[Test, ...]
-    needs: Training | None
-    weights_key: str
-    released: Path | None
+    labels: tuple[str, ...]  # of its rows; none if others merely start from its weights
+    validated: bool  # whether its validation fills columns of these rows
+    tests: tuple[Test, ...]  # of its final checkpoint, that fill others
+    needs: Training | None  # the one whose weights it starts from
+    weights_key: str  # the config's entry that names their file; empty without any
+    released: Path | None  # the file that the config itself names there
 
     @property
     def name(self) -> str:
@@ -142,10 +126,7 @@ def plan(
 ) -> list[Training]:
     """List the trainings behind rows, each after the one whose weights it starts from.
 
-    Args:
-        tables: All tables: what a row needs may be the run of another one.
-        rows: Rows with their tables.
-        work_dirs: Directory of the work directories.
+    That may be the run of another table: ``tables`` are all of them.
 
     Raises:
         UsageError: A config cannot be read or does not say for how many GPUs it is, two configs

@@ -34,44 +34,31 @@ class Column:
 
 @dataclass(frozen=True)
 class Metric:
-    """Where a column's figure stands in a run's log.
-
-    ``scale`` turns it into the column's unit, such as 100 for a fraction in per cent.
-    """
+    """Where a column's figure stands in a run's log."""
 
     key: str
-    scale: float = 1.0
+    scale: float = 1.0  # to the column's unit: 100 for a fraction in per cent
 
 
 @dataclass(frozen=True)
 class Test:
-    """A run of ``tools/test.py`` with options on the final checkpoint, and the columns it fills.
-
-    Its name tells the tests of a run apart, and is that of the test's directory.
-    """
+    """A run of ``tools/test.py`` with options on the final checkpoint, and the columns it fills."""
 
     __test__ = False  # pytest takes classes of this name for its own
 
-    name: str
+    name: str  # of its directory, too
     arguments: tuple[str, ...]
     metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training run behind a row.
-
-    Attributes:
-        config: Path of the config.
-        metrics: Columns that the validation at the end of the training fills.
-        needs: Config of the run whose weights this one starts from, or None.
-        tests: Tests of the final checkpoint, beyond that validation.
-    """
+    """A training run behind a row."""
 
     config: Path
-    metrics: Mapping[str, Metric]
-    needs: Path | None = None
-    tests: tuple[Test, ...] = ()
+    metrics: Mapping[str, Metric]  # columns that the validation at its end fills
+    needs: Path | None = None  # config of the run whose weights it starts from
+    tests: tuple[Test, ...] = ()  # beyond that validation
 
     @property
     def columns(self) -> dict[str, Metric]:
@@ -82,51 +69,33 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A printed row: one of ours has runs, another's a peer or the reason why it has none.
-
-    Attributes:
-        name: Name in print, unique within its table.
-        published: Printed figures by column; what is not printed is absent.
-        group: What the table groups its rows by; empty if by nothing.
-        notes: Remarks on figures by column, such as why a count differs from the print.
-        peer: Name of the model in :mod:`mmscalablevit.reproduction.peers`, or None.
-        missing: Why the row cannot be counted, or None.
-        runs: What trains the row's model; the first run's config is counted.
-    """
+    """A printed row: one of ours has runs, another's a peer or the reason why it has none."""
 
     name: str
-    published: Mapping[str, float]
-    group: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    peer: str | None = None
-    missing: str | None = None
-    runs: tuple[Run, ...] = ()
+    published: Mapping[str, float]  # by column; what is not printed is absent
+    group: str = ""  # what the table groups its rows by
+    notes: Mapping[str, str] = field(default_factory=dict)  # on figures, by column
+    peer: str | None = None  # in mmscalablevit.reproduction.peers
+    missing: str | None = None  # why the row cannot be counted
+    runs: tuple[Run, ...] = ()  # the first one's config is counted
 
 
 @dataclass(frozen=True)
 class Table:
     """A printed table, or the part of one that has columns of its own, in the order of the print.
 
-    Attributes:
-        title: What it shows.
-        source: Where it is printed.
-        input_size: Height and width of the image that its models are counted on.
-        columns: Columns by name.
-        rows: Rows.
-        reference: What the figures in the file are, such as ``published`` or ``target``.
-        flops: What FLOPs have in them: everything, or by ScalableViT's convention no products of
-            attention (see :attr:`mmscalablevit.models.complexity.Complexity.paper_macs`).
-        key: Name that a user types, which the file has in front of the table.
+    ``flops`` says what FLOPs have in them: everything, or by ScalableViT's convention no products
+    of attention (see :attr:`mmscalablevit.models.complexity.Complexity.paper_macs`).
     """
 
     title: str
     source: str
-    input_size: tuple[int, int]
+    input_size: tuple[int, int]  # height and width of the image that its models are counted on
     columns: Mapping[str, Column]
     rows: tuple[Row, ...]
-    reference: str = "published"
+    reference: str = "published"  # what the figures in the file are, or such as "target"
     flops: Literal["layers", "everything"] = "layers"
-    key: str = ""
+    key: str = ""  # that a user types, and the file has in front of the table
 
 
 @dataclass(frozen=True)
@@ -140,9 +109,6 @@ def load_tables(path: Path | None = None) -> dict[str, Table]:
     Args:
         path: File to read; by default the papers' tables. Paths in it are relative to the folder
             that holds the ``configs`` folder it lies in, or else to the file's own folder.
-
-    Returns:
-        Tables by key.
 
     Raises:
         UsageError: The file cannot be read, or something in it is wrong; the message says where.
@@ -163,9 +129,7 @@ def load_tables(path: Path | None = None) -> dict[str, Table]:
 def select_tables(tables: Mapping[str, Table], names: Iterable[str]) -> list[Table]:
     """Choose tables by key; ``3`` takes all parts of Table 3, such as ``3-retinanet``.
 
-    Args:
-        tables: All tables.
-        names: Keys or their beginnings; none for all tables.
+    Without names, all are chosen.
 
     Raises:
         UsageError: A name fits no table.
@@ -196,11 +160,7 @@ _WRITTEN: dict[Any, tuple[Any, str]] = {
 def _read(kind: Any, value: Any, place: str, root: Path) -> Any:
     """Make a value of the type that a field is annotated with, of what YAML has read.
 
-    Args:
-        kind: The type.
-        value: What YAML has read.
-        place: Where it stands, which every complaint names.
-        root: Folder that paths are relative to.
+    Every complaint names the place; paths are relative to the root.
     """
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is UnionType:  # with None

@@ -32,17 +32,11 @@ _STACK = re.compile(r"python|torch|(onedl-)?(mmengine|mmcv|mmdet\w*|mmseg\w*|mmp
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of tables.
-
-    Attributes:
-        tables: The tables.
-        runs: What there is of their runs, and of those that these start from, by config.
-        problems: What else lies among the work directories, or lacks in logs; one message each.
-    """
+    """What is known of tables."""
 
     tables: Sequence[Table]
-    runs: Mapping[Path, Found]
-    problems: Sequence[str]
+    runs: Mapping[Path, Found]  # by config; those that others start from, too
+    problems: Sequence[str]  # what else lies among the work directories, or lacks in logs
 
     def figure(self, row: Row, column: str) -> tuple[float, Measured] | None:
         """Return the figure of a cell, in the column's unit, and what it is from."""
@@ -66,13 +60,9 @@ def _fillings(run: Run, found: Found) -> Iterator[tuple[Mapping[str, Metric], Me
 def collect(
     tables: Mapping[str, Table], chosen: Sequence[Table], work_dirs: Path, own: Path | None = None
 ) -> Report:
-    """Gather what is known of tables.
+    """Gather what is known of some of all tables.
 
-    Args:
-        tables: All tables.
-        chosen: Those to report.
-        work_dirs: Directory of the work directories.
-        own: A directory in ``work_dirs`` that is no run, such as that of the reports.
+    ``own`` is a directory in ``work_dirs`` that is no run, such as that of the reports.
 
     Raises:
         UsageError: A config cannot be read (see :func:`.plan.plan`).

@@ -47,45 +47,28 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures by their names in the log, whether they are of the final checkpoint, and from what.
+    """What a validation or a test has measured."""
 
-    ``origin`` is such as ``validation at epoch 20``.
-    """
-
-    values: Mapping[str, float]
-    final: bool
-    origin: str
+    values: Mapping[str, float]  # by their names in the log
+    final: bool  # whether they are of the final checkpoint
+    origin: str  # such as "validation at epoch 20"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a training.
-
-    Attributes:
-        training: The training.
-        state: How far it is.
-        holder: The process that trains; empty where none does.
-        log: Its log.
-        resumes_from: Name of its newest checkpoint, if it is interrupted.
-        validation: Its last validation, or the test that makes up for it; None if there is none.
-        tests: The other tests of the final checkpoint by name, those that have been made.
-        lacking: Tests that are still to be made.
-        origins: What its starts were made with, in their order, as ``provenance.json`` tells.
-        changes: What differs between the configs that its starts have trained and the present one.
-        problems: What could not be read or is foreign, one message each.
-    """
+    """What there is of a training."""
 
     training: Training
     state: State
-    holder: str
+    holder: str  # the process that trains; empty where none does
     log: Log
-    resumes_from: str
-    validation: Measured | None
-    tests: Mapping[str, Measured]
-    lacking: Sequence[Test]
-    origins: Sequence[Mapping[str, Any]]
-    changes: Sequence[str]
-    problems: Sequence[str]
+    resumes_from: str  # name of its newest checkpoint, if it is interrupted
+    validation: Measured | None  # the last one, or the test that makes up for it
+    tests: Mapping[str, Measured]  # of the final checkpoint, those that have been made
+    lacking: Sequence[Test]  # that are still to be made
+    origins: Sequence[Mapping[str, Any]]  # what provenance.json tells, a start each
+    changes: Sequence[str]  # of its config since its starts
+    problems: Sequence[str]  # what could not be read or is foreign
 
     @property
     def progress(self) -> str:

@@ -63,12 +63,7 @@ class _Notes:
 
 
 def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
-    """Lay counts out beside the published figures.
-
-    Args:
-        table: The table.
-        counts: Counts by the names of the rows; None where there is nothing to count.
-    """
+    """Lay counts, by the names of the rows, out beside the published figures."""
     notes = _Notes()
     header = ["", "params (M)", "print", "diff", "FLOPs (G)", "print", "diff"]
     separate = table.flops != "everything"  # where FLOPs are everything anyway
@@ -96,12 +91,7 @@ def count_table(table: Table, counts: Mapping[str, Count | None]) -> str:
 
 
 def list_table(table: Table, states: Mapping[Path, str]) -> str:
-    """Lay out a table's rows: the published figures, and what there is of each here.
-
-    Args:
-        table: The table.
-        states: How far the runs of the table's configs are.
-    """
+    """Lay out a table's rows: the published figures, and what there is of each config here."""
     notes = _Notes()
     header = ["", *(column.heading for column in table.columns.values())]
     figures, here = [], []
