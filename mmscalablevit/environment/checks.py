@@ -114,12 +114,9 @@ def check_cuda(env: Environment) -> list[Finding]:
         remedy = _install_torch(env, options="--force-reinstall")
         return [Finding("CUDA", "warn", f"{gpus}, but {built}: it runs on the CPU", remedy)]
     if env.visible_devices in ("", "-1"):
-        found = f"{gpus}, hidden by CUDA_VISIBLE_DEVICES={env.visible_devices}; {built}"
-        return [Finding("CUDA", "ok", found)]
-    if not env.probes["torch"].values["usable"]:
-        found = (
-            f"{gpus}, but {built} and the driver does not support that (the command is Ubuntu's)"
-        )
+        gpus += f", hidden by CUDA_VISIBLE_DEVICES={env.visible_devices}"
+    elif not env.probes["torch"].values["usable"]:
+        found = f"{gpus}, but {built}, which the driver does not support (the command is Ubuntu's)"
         return [Finding("CUDA", "warn", found, "sudo ubuntu-drivers install")]
     return [Finding("CUDA", "ok", f"{gpus}, {built}")]
 
@@ -133,22 +130,19 @@ def check_mmengine(env: Environment) -> list[Finding]:
     version = env.versions[name]
     # what OpenMMLab has mended in 0.11, and the fork before
     unmended = name != ONEDL["mmengine"] and release(version) < (0, 11)
+    finding = Finding("mmengine", "ok", found)
     if problem := missing_or_old(env, "mmengine"):
-        findings = [Finding("mmengine", "fail", problem, remedy)]
+        finding = Finding("mmengine", "fail", problem, remedy)
     elif error := env.error("mmengine"):
         remedy = _pip(env.pin(name), options="--force-reinstall --no-deps")
-        found += f" cannot be imported: {error}"
-        findings = [Finding("mmengine", "fail", found, remedy)]
+        finding = Finding("mmengine", "fail", f"{found} cannot be imported: {error}", remedy)
     elif unmended and release(env.versions.get("torch", "")) >= (2, 6):
         found += (
             " cannot load its own checkpoints with torch >= 2.6; mmscalablevit allow-lists what"
             " they hold, so its tools do, but other programs in this environment do not"
         )
-        findings = [Finding("mmengine", "warn", found, remedy)]
-    else:
-        findings = [Finding("mmengine", "ok", found)]
-
-    setuptools = env.versions.get("setuptools")
+        finding = Finding("mmengine", "warn", found, remedy)
+    findings, setuptools = [finding], env.versions.get("setuptools")
     if unmended and not env.has_pkg_resources:
         found = f"{setuptools or 'not installed'}: mmengine {version} imports pkg_resources, "
         found += "which setuptools 82 removed"
@@ -175,10 +169,9 @@ def check_mmcv(env: Environment) -> list[Finding]:
 
 def _refusing_mmcv(env: Environment) -> list[str]:
     """Return the installed frameworks of upstream that refuse the installed mmcv."""
-    frameworks = [UPSTREAM["mmdet"], UPSTREAM["mmseg"]]
     names = env.providers("mmcv")
-    if not names or release(env.versions[names[0]]) < (2, 2):
-        return []
+    too_new = names and release(env.versions[names[0]]) >= (2, 2)
+    frameworks = [UPSTREAM["mmdet"], UPSTREAM["mmseg"]] if too_new else []
     return [name for name in frameworks if name in env.versions]
 
 
@@ -187,13 +180,11 @@ def _check_ops(env: Environment) -> list[Finding]:
         "mmcv has none: the backbone and classification work, "
         "the detectors and segmentors that use them do not"
     )
-    if "mmcv-lite" in env.versions:
+    error = env.error("mmcv")
+    if "mmcv-lite" in env.versions or "No module named 'mmcv._ext'" in error:
         return [Finding("mmcv ops", "warn", missing, _reinstall_mmcv(env))]
     if "mmcv" not in env.probes:
         return []
-    error = env.error("mmcv")
-    if "No module named 'mmcv._ext'" in error:
-        return [Finding("mmcv ops", "warn", missing, _reinstall_mmcv(env))]
     if error:
         found = f"do not run, they may be built for another torch: {error}"
         return [Finding("mmcv ops", "fail", found, _reinstall_mmcv(env))]
@@ -294,12 +285,5 @@ CHECKS = (
 
 
 def check(env: Environment) -> list[Finding]:
-    """Judge an environment.
-
-    Args:
-        env: The facts, from `collect` or made up.
-
-    Returns:
-        One finding or more per check, in the order of the report.
-    """
+    """Judge an environment: findings in the order of the report."""
     return [finding for run in CHECKS for finding in run(env)]

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -36,63 +35,52 @@ LITE = {"mmengine": "mmengine-lite", "mmcv": "mmcv-lite"}
 OTHERS = ("torch", "torchvision", "setuptools", "ftfy", "regex")
 CONCERNING = (*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS)
 
-# Each probe runs in an interpreter of its own and prints its values as JSON.
+# Each probe runs in an interpreter of its own, which then prints its `values` as JSON.
 PROBES = {
-    "torch": "import torch\nprint(json.dumps(dict(cuda=torch.version.cuda or '',"
-    " usable=torch.cuda.is_available())))",
+    "torch": """
+import torch
+values = dict(cuda=torch.version.cuda or '', usable=torch.cuda.is_available())
+""",
     # torchvision's compiled operators are looked up on import
-    "torchvision": "import torchvision\nprint(json.dumps({}))",
-    "mmengine": "from mmengine.runner import Runner\nprint(json.dumps({}))",
+    "torchvision": "import torchvision",
+    "mmengine": "from mmengine.runner import Runner",
     # running one operator, on the GPU too, shows more than that the library loads
-    "mmcv": "import torch\nfrom mmcv.ops import get_compiling_cuda_version, nms\n"
-    "cuda = get_compiling_cuda_version()\n"
-    "cuda = cuda if cuda[:1].isdigit() else ''\n"
-    "boxes, scores = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.9]]), torch.tensor([.9, .8])\n"
-    "for device in ['cpu', 'cuda'] if cuda and torch.cuda.is_available() else ['cpu']:\n"
-    "    _, kept = nms(boxes.to(device), scores.to(device), iou_threshold=0.5)\n"
-    "    assert kept.tolist() == [0], 'nms on %s keeps %s' % (device, kept.tolist())\n"
-    "print(json.dumps(dict(cuda=cuda)))",
-    "mmdet": "import mmdet.models\nprint(json.dumps({}))",
-    "mmseg": "import mmseg.models\nprint(json.dumps({}))",
-    "mmpretrain": "import mmpretrain.models\nprint(json.dumps({}))",
+    "mmcv": """
+import torch
+from mmcv.ops import get_compiling_cuda_version, nms
+cuda = get_compiling_cuda_version()
+values = dict(cuda=cuda if cuda[:1].isdigit() else '')
+boxes, scores = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.9]]), torch.tensor([.9, .8])
+for device in ['cpu', 'cuda'] if values['cuda'] and torch.cuda.is_available() else ['cpu']:
+    _, kept = nms(boxes.to(device), scores.to(device), iou_threshold=0.5)
+    assert kept.tolist() == [0], 'nms on %s keeps %s' % (device, kept.tolist())
+""",
+    "mmdet": "import mmdet.models",
+    "mmseg": "import mmseg.models",
+    "mmpretrain": "import mmpretrain.models",
 }
 PROBE_TIMEOUT = 180  # seconds; a cold file system makes the first import of torch slow
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What importing a module in a process of its own gave.
-
-    Attributes:
-        values: What the probe printed.
-        error: The last line of the traceback or the signal; empty if it went well.
-    """
+    """What importing a module in a process of its own gave."""
 
     values: Mapping[str, str | bool] = field(default_factory=dict)
-    error: str = ""
+    error: str = ""  # the last line of the traceback or the signal, if it failed
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The facts that the checks judge.
-
-    Attributes:
-        python: Major and minor version of the interpreter.
-        versions: Version of every installed distribution that concerns us.
-        has_pkg_resources: Whether ``pkg_resources`` can be found.
-        gpus: Names of the GPUs that the driver shows.
-        visible_devices: The variable CUDA_VISIBLE_DEVICES, if it is set.
-        pins: The verified requirement on a distribution, by its name, e.g. ``mmcv==2.1.0``.
-        probes: Outcome of the imports that were tried, by module.
-    """
+    """The facts that the checks judge."""
 
     python: tuple[int, int]
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of every installed distribution that concerns us
     has_pkg_resources: bool = True
-    gpus: tuple[str, ...] = ()
-    visible_devices: str | None = None
-    pins: Mapping[str, str] = field(default_factory=dict)
-    probes: Mapping[str, Probe] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()  # names of those that the driver shows
+    visible_devices: str | None = None  # the variable CUDA_VISIBLE_DEVICES
+    pins: Mapping[str, str] = field(default_factory=dict)  # verified, such as mmcv==2.1.0, by name
+    probes: Mapping[str, Probe] = field(default_factory=dict)  # by module, those that were tried
 
     def providers(self, module: str) -> list[str]:
         """Return the installed distributions that provide an mm module."""
@@ -160,7 +148,8 @@ def installed_versions(names: Iterable[str] = CONCERNING) -> dict[str, str]:
 
 def run_probe(name: str) -> Probe:
     """Try one of `PROBES` in an interpreter of its own."""
-    command = [sys.executable, "-W", "ignore", "-c", f"import json\n{PROBES[name]}"]
+    code = f"import json\nvalues = {{}}\n{PROBES[name]}\nprint(json.dumps(values))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT, check=False
@@ -177,19 +166,12 @@ def run_probe(name: str) -> Probe:
 
 
 def _visible_gpus() -> tuple[str, ...]:
-    if shutil.which("nvidia-smi") is None:
-        return ()
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(done.stdout.split("\n")[:-1]) if done.returncode == 0 else ()
+    return tuple(done.stdout.splitlines())
 
 
 def verified_pins() -> dict[str, str]:
@@ -198,10 +180,6 @@ def verified_pins() -> dict[str, str]:
         requirements = importlib.metadata.requires("mmscalablevit") or []
     except importlib.metadata.PackageNotFoundError:
         return {}
-    pins = {}
-    for requirement in requirements:
-        spec, _, marker = requirement.partition(";")
-        name = re.split(r"[<>=!~ ]", spec, maxsplit=1)[0].lower()
-        if "extra" in marker:
-            pins[name] = spec.replace(" ", "")
-    return pins
+    parts = [requirement.partition(";") for requirement in requirements]
+    specs = [spec.replace(" ", "") for spec, _, marker in parts if "extra" in marker]
+    return {re.split(r"[<>=!~]", spec, maxsplit=1)[0].lower(): spec for spec in specs}

@@ -6,7 +6,7 @@ values, so that the largest model at the largest size takes seconds and hardly a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,13 @@ MASK_ROIS = 100
 class Complexity:
     """Counts of a model at one input size, for one image.
 
-    Attributes:
-        parameters: Number of parameters, those that only training uses included.
-        macs: Multiply-accumulates by operator, under PyTorch's names: ``convolution``,
-            ``addmm`` and ``mm`` (linear layers), ``bmm`` and ``baddbmm`` (products of two
-            activations), ``scaled_dot_product_attention``. Norms, activations, biases,
-            pooling and interpolation count nothing.
+    Multiply-accumulates are by operator, under PyTorch's names: ``convolution``, ``addmm`` and
+    ``mm`` (linear layers), ``bmm`` and ``baddbmm`` (products of two activations),
+    ``scaled_dot_product_attention``. Norms, activations, biases, pooling and interpolation count
+    nothing.
     """
 
-    parameters: int
+    parameters: int  # those that only training uses included
     macs: Mapping[str, int]
 
     @property
@@ -75,11 +73,7 @@ class _AttentionCounter(TorchFunctionMode):
         self._widths = WeakTensorKeyDictionary()
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
@@ -155,9 +149,6 @@ def count_complexity(model: nn.Module, size: tuple[int, int], in_channels: int =
         model: The model, on any device.
         size: Height and width of the image.
         in_channels: Channels of the image.
-
-    Returns:
-        The counts.
     """
     images = torch.empty(1, in_channels, *size, device="meta")
     two_stage = hasattr(model, "rpn_head") and hasattr(model, "roi_head")

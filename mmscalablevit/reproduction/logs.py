@@ -5,6 +5,7 @@ What cannot be read is passed over: each function adds a message to the list ``p
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -78,7 +79,7 @@ def read_log(work_dir: Path, problems: list[str]) -> Log:
     """
     log = Log()
     if work_dir.exists() and not os.access(work_dir, os.R_OK | os.X_OK):
-        problems.append(f"{work_dir} cannot be read")
+        problems.append(f"{work_dir} cannot be read: {os.strerror(errno.EACCES)}")
     for start in starts(work_dir):
         iteration = 0  # of this start
         for step, content in _read_scalars(start / SCALARS, problems):

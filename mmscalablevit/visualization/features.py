@@ -49,11 +49,7 @@ def split_model(text: str) -> tuple[str, str | None]:
 
 
 def read_image(file: Path, size: str | None) -> np.ndarray:
-    """Read an image, (H, W, 3) in BGR.
-
-    Args:
-        file: The image file.
-        size: Height and width to bring it to, as ``'HxW'`` or ``'N'``; its own if None.
+    """Read an image, (H, W, 3) in BGR, brought to a size, ``'HxW'`` or ``'N'``, if one is given.
 
     Raises:
         UsageError: There is no such image, or the size is none.
@@ -135,7 +131,7 @@ def save_features(
         rows: Title of each model, and its maps (C, H', W').
         places: The blocks.
         image: (H, W, 3) in BGR.
-        file: The PNG to write; its folder is made.
+        file: The PNG to write.
         reduction: A key of ``REDUCTIONS``.
     """
     titles = ["image", *(f"stage {place.stage}, block {place.block}" for place in places)]

@@ -30,13 +30,9 @@ def read_image(file: Path) -> np.ndarray:
 def make_grid(
     rows: int, columns: int, inches: float, image: np.ndarray
 ) -> tuple[Figure, np.ndarray]:
-    """Make a figure with places for pictures.
+    """Make a figure with places for pictures, in the shape of an image (H, W, 3).
 
-    Args:
-        rows: Number of rows.
-        columns: Number of columns.
-        inches: Size of a place: the square root of its area.
-        image: The shape of a place is that of this image, (H, W, 3).
+    A place has the area of a square of so many inches a side.
 
     Returns:
         The figure, and its axes (rows, columns), bare of ticks.
@@ -52,14 +48,7 @@ def make_grid(
 
 
 def show_map(axes: Axes, picture: np.ndarray, image: np.ndarray, alpha: float = 1.0) -> None:
-    """Draw what was made of an image where the image is, its positions as they are.
-
-    Args:
-        axes: Where to draw.
-        picture: (H', W', 3) in RGB.
-        image: (H, W, 3), for its size.
-        alpha: Opacity.
-    """
+    """Draw a picture (H', W', 3) in RGB where the image (H, W, 3) is, its positions as they are."""
     height, width = image.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # pixels reach half a pixel around centres
     axes.imshow(picture, extent=extent, alpha=alpha, interpolation="nearest")

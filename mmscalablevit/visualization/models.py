@@ -20,11 +20,7 @@ from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
 
 def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, Any]]:
-    """Build a model in evaluation mode, with the checkpoint's weights or random ones.
-
-    Args:
-        cfg: The config; its scope becomes the default one.
-        checkpoint: File of the weights.
+    """Build a config's model in evaluation mode, with the checkpoint's weights or random ones.
 
     Returns:
         The model, and what the checkpoint says of the data set that it was trained on: its

@@ -38,9 +38,6 @@ def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None
 
     Returns:
         What the picture shows, in a sentence.
-
-    Raises:
-        CheckpointError: The checkpoint cannot be read, or is another model's.
     """
     model, meta = load_model(cfg, checkpoint)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -57,18 +54,11 @@ def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None
 def draw_images(cfg: Config, checkpoint: str, files: Sequence[Path], file: Path) -> str:
     """Draw what a model predicts on image files, beside the images; no data set is read.
 
-    Args:
-        cfg: The config.
-        checkpoint: File of the weights.
-        files: The images.
-        file: The PNG to write.
-
     Returns:
-        What the picture shows, in a sentence.
+        What the picture, written to ``file``, shows, in a sentence.
 
     Raises:
         UsageError: The config has no data set to test on, and so no pipeline.
-        CheckpointError: The checkpoint cannot be read, or is another model's.
     """
     if not cfg.get("test_dataloader"):
         raise UsageError(f"{cfg.filename} has no test_dataloader, whose pipeline reads images")
@@ -93,22 +83,13 @@ def choose_samples(length: int, count: int, seed: int) -> list[int]:
 
 
 def predict(model: Any, data: Iterable[dict]) -> list[BaseDataElement]:
-    """Run a model on what its pipeline made of images, one at a time.
-
-    Returns:
-        Data samples with the predictions and, where it was loaded, the truth.
-    """
+    """Run a model on what its pipeline made of images, one at a time, for data samples."""
     with inference_mode():
         return [sample for item in data for sample in model.test_step(pseudo_collate([item]))]
 
 
 def colour_legend(samples: Sequence[Any], meta: Mapping[str, Any]) -> list[int]:
-    """List the classes whose colours are explained: all if they are few, else those to be seen.
-
-    Args:
-        samples: Data samples with label maps.
-        meta: `classes` of the data set.
-    """
+    """List the classes whose colours are explained: all if they are few, else those to be seen."""
     seen = np.arange(len(meta.get("classes") or ()))
     if not 0 < len(seen) <= FEW_CLASSES:
         maps = [pictures.label_map(sample, kind) for sample in samples for kind in ("gt", "pred")]
@@ -125,7 +106,7 @@ def save_grid(
         samples: The framework's data samples, with predictions.
         meta: `classes` and `palette` of the data set.
         heading: Title of the page.
-        file: The PNG to write; its folder is made.
+        file: The PNG to write.
 
     Returns:
         The title, with the number of right labels where the truth is known.
@@ -140,15 +121,13 @@ def save_grid(
     for sample in samples:
         image, name = pictures.read_image(sample), Path(str(sample.img_path)).stem
         for kind in kinds:
-            axes = next(cells)
+            axes, good = next(cells), True
             pictures.draw_sample(axes, image, sample, kind, meta, SCORE_THR, names=False)
+            title = {"gt": f"{name}: truth", "pred": f"{name}: prediction"}[kind]
             if classified:
                 title, good = pictures.describe_labels(sample, meta)
                 right += good
-                axes.set_title(title, fontsize=8, color="black" if good else "crimson", pad=3)
-            else:
-                title = {"gt": f"{name}: truth", "pred": f"{name}: prediction"}[kind]
-                axes.set_title(title, fontsize=8, pad=3)
+            axes.set_title(title, fontsize=8, color="black" if good else "crimson", pad=3)
     if classified and "gt_label" in samples[0]:
         heading += f": {right} right"
     figure.suptitle(heading, fontsize=10)

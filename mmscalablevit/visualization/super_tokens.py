@@ -18,16 +18,11 @@ from mmscalablevit.models.windows import join_windows
 from mmscalablevit.visualization import figures
 from mmscalablevit.visualization.models import compute_maps
 
-# Coprime to the 256 colours, so that neighboring super tokens differ.
 COLOR_STEP = 97
 
 
 def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
-    """Number of the super token that each position belongs to most.
-
-    Args:
-        attention: The attention.
-        x: Its input, (B, H, W, C).
+    """Number of the super token that each position of an input (B, H, W, C) belongs to most.
 
     Returns:
         (B, H, W); super tokens are numbered row by row. A share outside the map, which no super
@@ -46,11 +41,7 @@ def assign_pixels(attention: SuperTokenAttention, x: Tensor) -> Tensor:
 
 
 def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
-    """Super tokens of every super token attention of a model's backbone, for one image.
-
-    Args:
-        model: In evaluation mode, with the framework's data preprocessor.
-        image: (H, W, 3) in BGR.
+    """Super tokens of every super token attention of a model's backbone, for an image in BGR.
 
     Returns:
         Number of the super token of each position of a block's map, (H', W'), by the block's
@@ -78,23 +69,14 @@ def assign_image(model: Any, image: np.ndarray) -> dict[str, Tensor]:
     return found
 
 
-def colour_regions(assigned: np.ndarray) -> np.ndarray:
-    """Paint a map of super tokens (H, W): RGB (H, W, 3) from 0 to 1, neighbors apart."""
-    return colormaps["hsv"]((assigned * COLOR_STEP) % 256)[..., :3]
-
-
 def draw_super_tokens(image: np.ndarray, found: dict[str, Tensor], out: Path) -> None:
-    """Draw an image, and over it the super tokens of each block as coloured regions.
-
-    Args:
-        image: (H, W, 3) in BGR.
-        found: What :func:`assign_image` returned for it.
-        out: The PNG to write.
-    """
+    """Draw an image in BGR, and over it what :func:`assign_image` found, as coloured regions."""
     figure, grid = figures.make_grid(1, len(found) + 1, 3, image)
     for axes, title in zip(grid[0], ["image", *(f"block {place}" for place in found)], strict=True):
         axes.imshow(mmcv.bgr2rgb(image))
         axes.set_title(title, fontsize=8)
     for axes, assigned in zip(grid[0, 1:], found.values(), strict=True):
-        figures.show_map(axes, colour_regions(assigned.cpu().numpy()), image, alpha=0.5)
+        # Neighbors differ: the step is coprime to the 256 colours.
+        regions = colormaps["hsv"](assigned.cpu().numpy() * COLOR_STEP % 256)[..., :3]
+        figures.show_map(axes, regions, image, alpha=0.5)
     figures.save(figure, out)

@@ -89,7 +89,7 @@ def test_mixed_stacks_are_a_warning_on_import(monkeypatch):
 
 
 def test_probes_tell_errors_from_crashes(monkeypatch):
-    monkeypatch.setitem(PROBES, "good", "print('noise')\nprint(json.dumps(dict(cuda='13.0')))")
+    monkeypatch.setitem(PROBES, "good", "print('noise')\nvalues = dict(cuda='13.0')")
     monkeypatch.setitem(PROBES, "bad", "import no_such_module")
     monkeypatch.setitem(PROBES, "crash", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
     assert run_probe("good") == Probe({"cuda": "13.0"})
