@@ -46,7 +46,7 @@ def test_equals_the_released_model(name: str) -> None:
     assert max(deviations) < 2e-5, deviations
 
 
-@pytest.mark.parametrize("size", [(32, 32), (224, 224), (61, 47), (33, 120)], ids=str)
+@pytest.mark.parametrize("size", [(224, 224), (61, 47), (33, 120)], ids=str)
 def test_outputs_and_gradients_equal_the_backbones(size: tuple[int, int]) -> None:
     ours = ScalableViT(TINY, out_indices=ALL_STAGES).eval()
     plain = NaiveScalableViT(TINY, out_indices=ALL_STAGES).eval()
