@@ -82,11 +82,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def choose_device(name: str | None) -> str:
-    """Take the device that was asked for, or the best one.
-
-    Raises:
-        UsageError: It does not exist.
-    """
+    """Take the device that was asked for, or the best one."""
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -105,11 +101,7 @@ def choose_device(name: str | None) -> str:
 
 
 def choose_workloads(args: argparse.Namespace) -> tuple[list[Workload], str]:
-    """All workloads and the baseline.
-
-    Raises:
-        UsageError: One cannot be measured, or the baseline is none of them.
-    """
+    """All workloads and the baseline."""
     models = args.models + (TABLE_6 if args.table else [])
     if not models:
         raise UsageError(f"nothing to measure: name models ({', '.join(NAMES)}) or --table 6")
@@ -137,11 +129,7 @@ def say(message: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure and report.
-
-    Raises:
-        UsageError: What was asked for cannot be measured.
-    """
+    """Measure and report."""
     device = choose_device(args.device)
     workloads, baseline = choose_workloads(args)
     if args.out is not None:

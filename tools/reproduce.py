@@ -82,12 +82,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             "--tables", type=Path, metavar="YML", help="tables of your own; default: the papers'"
         )
     for command in (listing, launcher, collector):
+        where = Path("work_dirs")
         command.add_argument(
-            "--work-dirs",
-            type=Path,
-            default=Path("work_dirs"),
-            metavar="DIR",
-            help="default: work_dirs",
+            "--work-dirs", type=Path, default=where, metavar="DIR", help=f"default: {where}"
         )
     return parser.parse_args(argv)
 
@@ -133,11 +130,7 @@ def count(args: argparse.Namespace) -> None:
 
 
 def launch(args: argparse.Namespace) -> None:
-    """Start the runs that tables lack, or print the commands that do.
-
-    Raises:
-        UsageError: The options do not fit each other, the tables or the machine.
-    """
+    """Start the runs that tables lack, or print the commands that do."""
     if args.gpus is not None and args.gpus < 1:
         raise UsageError(f"--gpus {args.gpus}: takes a number from 1 on")
     if args.launcher == "slurm" and not args.partition:
@@ -164,11 +157,7 @@ def launch(args: argparse.Namespace) -> None:
 
 
 def require_gpus(wanted: int) -> None:
-    """Check that this machine has as many GPUs as a run takes, unless it has none at all.
-
-    Raises:
-        UsageError: It has fewer.
-    """
+    """Check that this machine has as many GPUs as a run takes, unless it has none at all."""
     there = torch.cuda.device_count()
     if 0 < there < wanted:
         raise UsageError(
@@ -180,11 +169,7 @@ def require_gpus(wanted: int) -> None:
 
 
 def run_all(commands: Sequence[launching.Command]) -> list[str]:
-    """Run commands in turn; after a failure those go on that need nothing of what has failed.
-
-    Returns:
-        What has failed.
-    """
+    """Run commands in turn, but those that need what has failed; return the titles of both."""
     with socket.socket() as probe:  # other training on this machine may have the default port
         probe.bind(("", 0))
         port = str(probe.getsockname()[1])
@@ -209,11 +194,7 @@ def run_all(commands: Sequence[launching.Command]) -> list[str]:
 
 
 def collect(args: argparse.Namespace) -> None:
-    """Write tables with what has been measured, as Markdown and CSV.
-
-    Raises:
-        UsageError: They cannot be written.
-    """
+    """Write tables with what has been measured, as Markdown and CSV."""
     known = load_tables(args.tables)
     chosen = select_tables(known, args.names)
     out = args.out or args.work_dirs / "tables"
@@ -227,11 +208,7 @@ def collect(args: argparse.Namespace) -> None:
 
 
 def write_docs(args: argparse.Namespace) -> None:
-    """Bring the tables of the READMEs and the metafiles up to date.
-
-    Raises:
-        UsageError: With ``--check``, a file is not.
-    """
+    """Bring the tables of the READMEs and the metafiles up to date, or name those that are not."""
     progress = ProgressBar(file=sys.stderr)
     outdated = documents.outdated(Counter(), progress.update)
     print(file=sys.stderr)

@@ -147,11 +147,7 @@ def draw_tokens(args: argparse.Namespace) -> str:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draw, and say what is on the picture.
-
-    Raises:
-        UsageError: It has another suffix, or see the commands.
-    """
+    """Draw, and say what is on the picture."""
     if args.out.suffix != ".png":
         raise UsageError(f"--out {args.out}: the picture is a PNG, name it so")
     print(f"{args.out}: {args.run(args)}")

@@ -25,22 +25,15 @@ def roi_align_forward(
     features: Tensor,
     rois: Tensor,
     output: Tensor,
-    _argmax_y: Tensor,
-    _argmax_x: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
+    *_argmax: Tensor,
     pool_mode: int,
-    aligned: bool,
+    **settings: Any,
 ) -> None:
     """Mean of the features in RoIs (N, 5), which have their image's index before the box."""
     if pool_mode != 1:
         raise NotImplementedError("RoIAlign by torchvision takes the mean")
-    size = (aligned_height, aligned_width)
-    pooled = ops.roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned)
-    output.copy_(pooled)
+    size = (settings.pop("aligned_height"), settings.pop("aligned_width"))
+    output.copy_(ops.roi_align(features, rois, size, **settings))
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -79,11 +79,8 @@ def speed_table(
 ) -> str:
     """The measurements, one line a workload.
 
-    Args:
-        entries: As :func:`summarize` makes them.
-        baseline: As the user wrote it.
-        published: Images a second that a paper prints, by the models' names. They, and their
-            ratios to the baseline's, stand beside the measurements.
+    Beside them stand images a second that a paper prints, by the models' names, and their ratios
+    to the baseline's.
     """
     lines = []
     for entry in entries:

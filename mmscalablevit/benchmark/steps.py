@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,24 +99,14 @@ def _label_maps(workload: Workload, _cfg: Config, random: RandomState) -> list[A
     return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for labels in torch.from_numpy(maps)]
 
 
-def tensor_bytes(tensors: Iterable[Tensor | None]) -> int:
-    """Memory of tensors."""
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
-
-
 class ModelWork:
-    """A model, its batch and, for training, its optimizer.
-
-    ``macs`` are the multiply-accumulates of the forward pass of a batch.
-
-    Raises:
-        UsageError: The model cannot be measured so.
-    """
+    """A model, its batch and, for training, its optimizer."""
 
     def __init__(self, workload: Workload, device: torch.device) -> None:
         cfg = read_config(workload)
         self.scope, self.workload, self.device = cfg.get("default_scope"), workload, device
         model = build(workload, cfg)
+        # of the forward pass of a batch
         self.macs = workload.batch * count_complexity(model, workload.size).total_macs
         self.dtype = getattr(torch, workload.dtype)
         random = RandomState(0)
@@ -172,13 +161,11 @@ class ModelWork:
 
     def held_bytes(self) -> int:
         """Memory that stays between two steps: weights, gradients, the optimizer's state."""
-        parameters = list(self.model.parameters())
-        states = self.optimizer.state.values() if self.optimizer is not None else []
-        return (
-            tensor_bytes([*parameters, *self.model.buffers()])
-            + tensor_bytes(parameter.grad for parameter in parameters)
-            + sum(tensor_bytes(filter(torch.is_tensor, state.values())) for state in states)
-        )
+        tensors: list[Any] = [*self.model.parameters(), *self.model.buffers()]
+        tensors += [parameter.grad for parameter in self.model.parameters()]
+        for state in self.optimizer.state.values() if self.optimizer is not None else ():
+            tensors += state.values()
+        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, Tensor))
 
 
 class EpochWork(ModelWork):

@@ -68,11 +68,7 @@ def read_image(file: Path, size: str | None) -> np.ndarray:
 
 
 def find_block(backbone: PyramidBackbone, place: Place, name: str) -> nn.Module:
-    """The block at a place.
-
-    Raises:
-        UsageError: There is none; the message says what there is.
-    """
+    """The block at a place; where there is none, the error says what there is."""
     depths = backbone.depths
     if place.stage >= len(depths):
         raise UsageError(f"{name} has stages 0 to {len(depths) - 1}, no stage {place.stage}")
@@ -88,16 +84,7 @@ def find_block(backbone: PyramidBackbone, place: Place, name: str) -> nn.Module:
 def compute_features(
     model: Any, image: np.ndarray, places: Sequence[Place], name: str
 ) -> list[Tensor]:
-    """Maps after blocks, for one image.
-
-    Args:
-        model: The model, with the framework's data preprocessor.
-        image: (H, W, 3) in BGR.
-        places: The blocks.
-        name: Of the model, for messages.
-
-    Returns:
-        One (C, H', W') map a block.
+    """Maps (C, H', W') after blocks, for one image (H, W, 3) in BGR.
 
     Raises:
         UsageError: The backbone is another package's, or a block does not exist.

@@ -29,15 +29,10 @@ _MANY = 12  # images of which a classifier's are drawn small
 def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None, seed: int) -> str:
     """Draw predictions on random images of the test set beside the truth.
 
-    Args:
-        cfg: The config.
-        checkpoint: File of the weights.
-        file: The PNG to write.
-        count: How many images, fewer if the set has fewer; by default 40, 6 for dense tasks.
-        seed: Of the choice of images.
+    There are as many as ``count``, fewer if the set has fewer; by default 40, 6 for dense tasks.
 
     Returns:
-        What the picture shows, in a sentence.
+        What the picture, written to ``file``, shows, in a sentence.
     """
     model, meta = load_model(cfg, checkpoint)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -101,12 +96,6 @@ def save_grid(
     samples: Sequence[BaseDataElement], meta: Mapping[str, Any], heading: str, file: Path
 ) -> str:
     """Draw samples on one page: classified images with their labels, others beside the truth.
-
-    Args:
-        samples: The framework's data samples, with predictions.
-        meta: `classes` and `palette` of the data set.
-        heading: Title of the page.
-        file: The PNG to write.
 
     Returns:
         The title, with the number of right labels where the truth is known.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from mmengine.config import Config
 
 from mmscalablevit.cli.provenance import config_content
@@ -39,45 +38,48 @@ def write_config(
     path.write_text(CONFIG.format(init_cfg=init_cfg, batch=batch, total=total, length=length))
 
 
-def write_tables(root: Path, released: str = "released.pth") -> Path:
+TABLES = """
+tables:
+  both: &both
+    title: Both
+    source: Made up
+    input_size: [8, 8]
+    columns:
+      params: {title: Params, unit: M}
+      top1: {title: Top-1, unit: "%"}
+      miou: {title: mIoU, unit: "%"}
+      miou_ms: {title: "mIoU, multi-scale", unit: "%"}
+    rows:
+      - {name: Peer, missing: nobody has it, published: {top1: 70, miou: 40}}
+      - &segmentor
+        name: Segmentor
+        published: {miou: 50.5}
+        runs:
+          - config: seg.py
+            needs: cls.py
+            metrics: {miou: {key: mIoU}}
+            tests:
+              - name: tta
+                arguments: [--tta, --cfg-options, "a='b c'"]
+                metrics: {miou_ms: {key: mIoU, scale: 100}}
+      - name: Classifier
+        published: {top1: 80}
+        runs: [{config: cls.py, metrics: {top1: {key: accuracy/top1}}}]
+  dense:
+    <<: *both
+    title: Dense
+    rows: [*segmentor]
+"""
+
+
+def write_tables(root: Path) -> Path:
     """Write tables with a classifier, a segmentor that starts from it, and a peer."""
     write_config(root / "cls.py", "max_epochs=4, val_interval=2")
-    write_config(root / "seg.py", 'type="IterBasedTrainLoop", max_iters=20', released=released)
-    segmentor = {
-        "config": "seg.py",
-        "needs": "cls.py",
-        "metrics": {"miou": {"key": "mIoU"}},
-        "tests": [
-            {
-                "name": "tta",
-                "arguments": ["--tta", "--cfg-options", "a='b c'"],
-                "metrics": {"miou_ms": {"key": "mIoU", "scale": 100}},
-            }
-        ],
-    }
-    rows: list[dict[str, Any]] = [
-        {"name": "Peer", "missing": "nobody has it", "published": {"top1": 70, "miou": 40}},
-        {"name": "Segmentor", "published": {"miou": 50.5}, "runs": [segmentor]},
-        {
-            "name": "Classifier",
-            "published": {"top1": 80},
-            "runs": [{"config": "cls.py", "metrics": {"top1": {"key": "accuracy/top1"}}}],
-        },
-    ]
-    columns = {
-        "params": {"title": "Params", "unit": "M"},
-        "top1": {"title": "Top-1", "unit": "%"},
-        "miou": {"title": "mIoU", "unit": "%"},
-        "miou_ms": {"title": "mIoU, multi-scale", "unit": "%"},
-    }
-    both = {"title": "Both", "source": "Made up", "input_size": [8, 8], "columns": columns}
-    dense = {**both, "title": "Dense", "rows": rows[1:2]}
-    path = root / "tables.yml"
-    path.write_text(
-        yaml.safe_dump(
-            {"tables": {"both": {**both, "rows": rows}, "dense": dense}}, sort_keys=False
-        )
+    write_config(
+        root / "seg.py", 'type="IterBasedTrainLoop", max_iters=20', released="released.pth"
     )
+    path = root / "tables.yml"
+    path.write_text(TABLES)
     return path
 
 
@@ -96,16 +98,13 @@ def write_start(
 
 def train_records(first: int, last: int, step: int = 1, per_epoch: int | None = None) -> list[dict]:
     """Training records whose loss is the iteration divided by 100."""
-    return [
-        {
-            "lr": 0.1,
-            "loss": iteration / 100,
-            **({"epoch": (iteration - 1) // per_epoch + 1} if per_epoch else {}),
-            "iter": iteration,
-            "step": iteration,
-        }
+    records = [
+        {"lr": 0.1, "loss": iteration / 100, "iter": iteration, "step": iteration}
         for iteration in range(first, last + 1, step)
     ]
+    for record in records if per_epoch else ():
+        record["epoch"] = (record["iter"] - 1) // per_epoch + 1
+    return records
 
 
 def write_checkpoint(path: Path) -> None:

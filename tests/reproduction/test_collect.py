@@ -12,7 +12,6 @@ import pytest
 from mmscalablevit.reproduction import report as reports
 from mmscalablevit.reproduction.published import load_tables
 from mmscalablevit.reproduction.report import to_csv, to_markdown
-from mmscalablevit.runner.resume import note_last
 from tests.reproduction.making import (
     load_tool,
     train_records,
@@ -124,15 +123,6 @@ def test_an_unfinished_run_shows_how_far_it_is(root):
     text = to_markdown(collect())
     assert "In brackets: measured before the end" in text
     assert "- cls: interrupted, epoch 3/4, goes on from epoch_3.pth\n" in text
-
-
-def test_the_checkpoint_of_an_earlier_run_does_not_finish_a_new_one(root):
-    write_classifier()
-    note_last("runs/cls", "epoch_0_iter_1.pth")
-    write_checkpoint(Path("runs/cls/epoch_2_iter_13.pth"))
-    line = figures()["Classifier", "top1"]
-    assert (line["state"], line["final"]) == ("interrupted", "False")
-    assert "goes on from epoch_2_iter_13.pth" in to_markdown(collect())
 
 
 def test_a_run_whose_config_has_changed_is_marked(root):

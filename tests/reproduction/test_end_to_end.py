@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mmscalablevit.checkpoints import load_file
 from mmscalablevit.cli import provenance
@@ -62,39 +61,25 @@ default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=15))
 auto_scale_lr = dict(base_batch_size=4)
 """
 
-ROWS = [
-    {
-        "name": "Segmentor",
-        "published": {"miou": 50},
-        "runs": [
-            {
-                "config": "segmentor.py",
-                "needs": "classifier.py",
-                "metrics": {"miou": {"key": "mIoU"}},
-                "tests": [
-                    {
-                        "name": "again",
-                        "arguments": ["--eval", "mIoU"],
-                        "metrics": {"accuracy": {"key": "aAcc"}},
-                    }
-                ],
-            }
-        ],
-    },
-    {
-        "name": "Classifier",
-        "published": {"top1": 99},
-        "runs": [{"config": "classifier.py", "metrics": {"top1": {"key": "accuracy/top1"}}}],
-    },
-]
-
-TABLE = {
-    "title": "Tiny models on digits",
-    "source": "A test",
-    "input_size": [32, 32],
-    "columns": {name: {"title": name, "unit": "%"} for name in ("top1", "miou", "accuracy")},
-    "rows": ROWS,
-}
+TABLES = """
+tables:
+  tiny:
+    title: Tiny models on digits
+    source: A test
+    input_size: [32, 32]
+    columns: {top1: {title: T, unit: "%"}, miou: {title: M, unit: "%"}, accuracy: {title: A}}
+    rows:
+      - name: Segmentor
+        published: {miou: 50}
+        runs:
+          - config: segmentor.py
+            needs: classifier.py
+            metrics: {miou: {key: mIoU}}
+            tests: [{name: again, arguments: [--eval, mIoU], metrics: {accuracy: {key: aAcc}}}]
+      - name: Classifier
+        published: {top1: 99}
+        runs: [{config: classifier.py, metrics: {top1: {key: accuracy/top1}}}]
+"""
 
 
 @pytest.fixture
@@ -102,7 +87,7 @@ def place(tmp_path, monkeypatch) -> Path:
     """A user's directory with two configs and a table of them."""
     (tmp_path / "classifier.py").write_text(CLASSIFIER)
     (tmp_path / "segmentor.py").write_text(SEGMENTOR)
-    (tmp_path / "tables.yml").write_text(yaml.safe_dump({"tables": {"tiny": TABLE}}))
+    (tmp_path / "tables.yml").write_text(TABLES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHON", sys.executable)

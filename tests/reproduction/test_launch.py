@@ -78,33 +78,27 @@ def calls() -> list[list[str]]:
 
 def test_runs_follow_each_other_and_are_made_once(place, capfd):
     launch("dense")
-    assert calls() == [
-        [*TRAIN_CLS, ""], [*TRAIN_SEG, *FROM_CLS, ""], [*TEST_SEG, ""]
-    ]  # fmt: skip
-    # what the stand-ins have made is no checkpoint
-    write_checkpoint(Path("runs/cls/epoch_4.pth"))
-    work = finish("seg", 20, "iter_20.pth", mIoU=1.0)
-    write_metrics(work / "tta" / "metrics.json", "iter_20.pth", mIoU=1.0)
+    expected = [[*TRAIN_CLS, ""], [*TRAIN_SEG, *FROM_CLS, ""], [*TEST_SEG, ""]]
+    assert calls() == expected
+    for path in Path("runs").rglob("*.pth"):  # what the stand-ins have made is no checkpoint
+        path.unlink()
     capfd.readouterr()
-    launch("dense")
-    assert calls() == []
-    assert capfd.readouterr() == ("", "seg: finished\nnothing is to be started\n")
-
-
-def test_what_is_printed_does_the_same_when_it_is_pasted(place, capsys):
     launch("dense", "--launcher", "print")
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     assert printed.err == ""
-    lines = printed.out.splitlines()
-    assert lines[::2] == [
+    assert printed.out.splitlines()[::2] == [
         "# cls: pretraining for other runs, on 2 GPU(s)",
         "# seg: Segmentor of table dense, on 2 GPU(s)",
         "# seg: test tta, on 2 GPU(s)",
     ]
     subprocess.run(["bash"], input=printed.out, text=True, check=True)
-    assert calls() == [
-        [*TRAIN_CLS, ""], [*TRAIN_SEG, *FROM_CLS, ""], [*TEST_SEG, ""]
-    ]  # fmt: skip
+    assert calls() == expected
+    write_checkpoint(Path("runs/cls/epoch_4.pth"))
+    work = finish("seg", 20, "iter_20.pth", mIoU=1.0)
+    write_metrics(work / "tta" / "metrics.json", "iter_20.pth", mIoU=1.0)
+    launch("dense")
+    assert calls() == []
+    assert capfd.readouterr() == ("", "seg: finished\nnothing is to be started\n")
 
 
 def test_slurm_gets_partition_name_and_gpus(place, capsys):
@@ -199,19 +193,16 @@ def test_what_runs_is_not_started_and_what_needs_it_waits(place, monkeypatch, ca
     assert calls()[0] == [*TRAIN_SEG, *FROM_RELEASED, ""]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--launcher", "slurm"], "--launcher slurm needs --partition"),
-        (["--partition", "p"], "--partition is for --launcher slurm or print"),
-        (["--gpus", "0"], "takes a number from 1 on"),
-        (["--rows", "Segmentr"], "no row Segmentr that has runs here; there is Segmentor"),
-        (["--work-dirs", "my runs"], "'my runs/cls/epoch_4.pth': the path of weights"),
-    ],
-)
-def test_mistakes_are_named(place, words, message):
-    with pytest.raises(SystemExit, match=message):
-        load_tool()["main"](["launch", "both", *words, "--tables", "tables.yml"])
+def test_mistakes_are_named(place):
+    for words, message in {
+        ("--launcher", "slurm"): "--launcher slurm needs --partition",
+        ("--partition", "p"): "--partition is for --launcher slurm or print",
+        ("--gpus", "0"): "takes a number from 1 on",
+        ("--rows", "Segmentr"): "no row Segmentr that has runs here; there is Segmentor",
+        ("--work-dirs", "my runs"): "'my runs/cls/epoch_4.pth': the path of weights",
+    }.items():
+        with pytest.raises(SystemExit, match=message):
+            load_tool()["main"](["launch", "both", *words, "--tables", "tables.yml"])
 
 
 def test_too_few_gpus_are_told_before_anything_starts(place, monkeypatch):

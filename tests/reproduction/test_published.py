@@ -72,34 +72,34 @@ def test_paths_of_a_users_file_begin_at_its_folder(file: Path) -> None:
     assert load_tables(own)["1"].rows[2].runs[0].config == own.parent / "configs/a.py"
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("    title: A title\n", "", "1: title is missing"),
-        ("'1':", "1:", "the key 1 must be a string"),
-        ("tables:", "table:", "unknown table; known are tables"),
-        ("[800, 1280]", "[800]", "1, input_size: must be a list of 2"),
-        ("[800, 1280]", "[800, 0]", "1, input_size: must be height and width in pixels"),
-        ("    columns:\n", "    flops: all\n    columns:\n", "flops: must be layers or everything"),
-        ("{params: 29,", "{size: 29,", "Other: there is no column size; there are params, ap"),
-        ("params: 29,", "params: '29',", "Other, published, params: must be a number, not '29'"),
-        ("peer: other", "peers: other", "Other: unknown peers; known are name, published, group"),
-        (" peer: other,", "", "1, Other: must have one of runs, peer and missing"),
-        ("name: Lost", "name: Other", "1, Other: the table has another row of this name"),
-        ("name: Ours", "title: Ours", "rows, 3: unknown title"),
-        ("{params: not printed}", "{note: x}", "Ours: there is no column note"),
-        ("config: configs/b.py", "config: configs/c.py", "runs, 2, config: .*c.py does not exist"),
-        ("scale: 100", "scala: 100", "metrics, ap: unknown scala; known are key, scale"),
-        ("{key: AP}", "AP", "tests, tta, metrics, ap: must be a mapping, not 'AP'"),
-        ("[--eval, bbox, --tta]", "--tta", "arguments: must be a list, not '--tta'"),
-        ("rows:", "rows: [", "cannot be read"),
-    ],
-)
-def test_complaints_name_the_place(file: Path, old: str, new: str, message: str) -> None:
-    assert old in TABLES
-    file.write_text(TABLES.replace(old, new))
-    with pytest.raises(UsageError, match=message):
-        load_tables(file)
+MISTAKES = [  # what to replace, by what, and the complaint
+    ("    title: A title\n", "", "1: title is missing"),
+    ("'1':", "1:", "the key 1 must be a string"),
+    ("tables:", "table:", "unknown table; known are tables"),
+    ("[800, 1280]", "[800]", "1, input_size: must be a list of 2"),
+    ("[800, 1280]", "[800, 0]", "1, input_size: must be height and width in pixels"),
+    ("    columns:\n", "    flops: all\n    columns:\n", "flops: must be layers or everything"),
+    ("{params: 29,", "{size: 29,", "Other: there is no column size; there are params, ap"),
+    ("params: 29,", "params: '29',", "Other, published, params: must be a number, not '29'"),
+    ("peer: other", "peers: other", "Other: unknown peers; known are name, published, group"),
+    (" peer: other,", "", "1, Other: must have one of runs, peer and missing"),
+    ("name: Lost", "name: Other", "1, Other: the table has another row of this name"),
+    ("name: Ours", "title: Ours", "rows, 3: unknown title"),
+    ("{params: not printed}", "{note: x}", "Ours: there is no column note"),
+    ("config: configs/b.py", "config: configs/c.py", "runs, 2, config: .*c.py does not exist"),
+    ("scale: 100", "scala: 100", "metrics, ap: unknown scala; known are key, scale"),
+    ("{key: AP}", "AP", "tests, tta, metrics, ap: must be a mapping, not 'AP'"),
+    ("[--eval, bbox, --tta]", "--tta", "arguments: must be a list, not '--tta'"),
+    ("rows:", "rows: [", "cannot be read"),
+]
+
+
+def test_complaints_name_the_place(file: Path) -> None:
+    for old, new, message in MISTAKES:
+        assert old in TABLES
+        file.write_text(TABLES.replace(old, new))
+        with pytest.raises(UsageError, match=message):
+            load_tables(file)
 
 
 def test_tables_are_chosen_by_key_or_by_number() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -54,47 +56,32 @@ def test_figures_are_those_of_the_papers(tables: dict[str, Table]) -> None:
         assert {column: row.published[column] for column in figures} == figures, (key, name)
 
 
-def test_all_rows_are_there(tables: dict[str, Table]) -> None:
-    assert {key: len(table.rows) for key, table in tables.items()} == {
-        "2": 33,
-        "3-retinanet": 12 + 1,  # the last one is in the authors' repository alone
-        "3-mask-rcnn": 14 + 1,
-        "4-semantic-fpn": 18,
-        "4-upernet": 13,  # five of the 18 backbones have no UperNet
-        "5a": 7,
-        "5b": 6,
-        "6": 4,
-        "7": 2,
-        "stvit-imagenet-224": 3,
-        "stvit-imagenet-384": 3,
-        "stvit-mask-rcnn": 3,
-        "stvit-cascade": 3 + 1,  # the last one are the best figures of the paper
-        "stvit-upernet": 3 + 1,
-        "lvt-imagenet": 1 + 2,  # with labels of images alone, and with a plain head
-        "lvt-segformer": 1,
-        "lvt-panoptic": 1,
-    }
+# The number of rows of each table, and height and width of the image that its FLOPs are of.
+SHAPES = {
+    "2": (33, (224, 224)),
+    "3-retinanet": (12 + 1, (800, 1280)),  # the last one is in the authors' repository alone
+    "3-mask-rcnn": (14 + 1, (800, 1280)),
+    "4-semantic-fpn": (18, (512, 2048)),
+    "4-upernet": (13, (512, 2048)),  # five of the 18 backbones have no UperNet
+    "5a": (7, (224, 224)),
+    "5b": (6, (224, 224)),
+    "6": (4, (224, 224)),
+    "7": (2, (512, 2048)),
+    "stvit-imagenet-224": (3, (224, 224)),
+    "stvit-imagenet-384": (3, (384, 384)),
+    "stvit-mask-rcnn": (3, (800, 1280)),
+    "stvit-cascade": (3 + 1, (800, 1280)),  # the last one are the best figures of the paper
+    "stvit-upernet": (3 + 1, (512, 2048)),
+    "lvt-imagenet": (1 + 2, (224, 224)),  # with labels of images alone, and with a plain head
+    "lvt-segformer": (1, (512, 512)),
+    "lvt-panoptic": (1, (800, 1344)),
+}
 
 
-def test_images_have_the_size_that_the_tables_name(tables: dict[str, Table]) -> None:
-    for key, table in tables.items():
-        expected = {
-            "3": (800, 1280),
-            "4": (512, 2048),
-            "7": (512, 2048),
-            "stvit-imagenet-384": (384, 384),
-            "stvit-mask-rcnn": (800, 1280),
-            "stvit-cascade": (800, 1280),
-            "stvit-upernet": (512, 2048),
-            "lvt-segformer": (512, 512),
-            "lvt-panoptic": (800, 1344),
-        }
-        size = expected.get(key) or expected.get(key[0], (224, 224))
-        assert table.input_size == size, key
-
-
-def test_only_scalablevits_tables_leave_products_out(tables: dict[str, Table]) -> None:
-    for table in tables.values():
+def test_tables_have_all_rows_and_the_size_that_they_name(tables: dict[str, Table]) -> None:
+    found = {key: (len(table.rows), table.input_size) for key, table in tables.items()}
+    assert found == SHAPES
+    for table in tables.values():  # ScalableViT's alone leave attention's products out
         assert (table.flops == "layers") == table.source.startswith("ScalableViT, Table")
 
 
@@ -118,27 +105,19 @@ def test_every_row_of_ours_has_its_config_and_every_config_a_row(tables: dict[st
 def test_a_run_on_dense_data_or_larger_images_starts_from_the_classifier_of_its_model(
     tables: dict[str, Table],
 ) -> None:
-    for table in tables.values():
-        for row in table.rows:
-            for run in row.runs:
-                if "_8xb128_in1k" in run.config.stem:
-                    assert run.needs is None
-                    continue
-                assert run.needs is not None
-                if run.config.parts[-2] == "lvt":
-                    assert run.needs.stem == "lvt-ca_8xb128_in1k-token-label"
-                    continue
-                assert run.needs.stem.endswith("_8xb128_in1k")
-                model = run.needs.stem.removesuffix("_8xb128_in1k")
-                if "classification" in run.config.parts:
-                    assert run.config.stem == f"{model}_8xb64_in1k-384px"
-                    continue
-                family, *size_and_variant = model.split("-")
-                if size_and_variant:
-                    size_and_variant[0] = size_and_variant[0][0]
-                expected = "-".join([family, *size_and_variant]) + "_"
-                assert expected in run.config.stem
-                assert run.config.parts[-2] == family
+    for run in (run for table in tables.values() for row in table.rows for run in row.runs):
+        name, needs = run.config.stem, run.needs.stem if run.needs else None
+        if "_8xb128_in1k" in name:
+            assert needs is None
+        elif run.config.parts[-2] == "lvt":
+            assert needs == "lvt-ca_8xb128_in1k-token-label"
+        elif "classification" in run.config.parts:
+            assert name == f"{needs.removesuffix('_8xb128_in1k')}_8xb64_in1k-384px"
+        else:  # whose names have the size's first letter
+            model = needs.removesuffix("_8xb128_in1k")
+            expected = re.sub("-(small|base|large)", lambda match: match[0][:2], model)
+            assert needs.endswith("_8xb128_in1k") and f"{expected}_" in name
+            assert run.config.parts[-2] == model.split("-")[0]
 
 
 def test_every_peer_is_known(tables: dict[str, Table]) -> None:

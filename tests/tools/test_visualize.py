@@ -30,44 +30,31 @@ def visualize(tmp_path, monkeypatch):
     return run
 
 
+LABELLED, BESIDE = r"predicted label and score", "truth on the left, prediction on the right"
+TASKS = [
+    (CLASSIFIER, "classification", LABELLED + r": \d right", LABELLED),
+    (DETECTOR, "detection/", BESIDE, "and predictions to the right of each"),
+    (PANOPTIC, "detection/", BESIDE, "and predictions to the right of each"),
+    (SEGMENTOR, "segmentation", BESIDE, "and predictions to the right of each"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config", "folder", "heading"),
-    [
-        (CLASSIFIER, "classification", r"predicted label and score: \d right"),
-        (DETECTOR, "detection/", "truth on the left, prediction on the right"),
-        (PANOPTIC, "detection/", "truth on the left, prediction on the right"),
-        (SEGMENTOR, "segmentation", "truth on the left, prediction on the right"),
-    ],
-)
-def test_predictions_become_a_picture(visualize, config, folder, heading):
-    prepare_digits(Path("digits"), tasks=[folder.rstrip("/")], num_train=1, num_val=5)
+@pytest.mark.parametrize(("config", "folder", "heading", "own"), TASKS)
+def test_predictions_become_a_picture(visualize, config, folder, heading, own):
     save_checkpoint(config, Path("model.pth"))
+    save_image(Path("lying.png"), (61, 97), seed=1)
+    save_image(Path("standing.jpg"), (131, 75), seed=2)
+    arguments = ("lying.png", "standing.jpg", "--out", "grid.png")  # there is no data set yet
+    shown = visualize("predictions", config, "model.pth", *arguments)
+    assert re.search(rf"grid.png: 2 image\(s\), {own}\n$", shown), shown
+    prepare_digits(Path("digits"), tasks=[folder.rstrip("/")], num_train=1, num_val=5)
     root = f"test_dataloader.dataset.data_root=digits/{folder}"
     options = ("--out", "new/grid.png", "--count", 4, "--cfg-options", root)
     shown = visualize("predictions", config, "model.pth", *options)
     assert re.search(rf"new/grid.png: 4 random test images.*{heading}\n$", shown), shown
-    assert min(cv2.imread("new/grid.png").shape[:2]) > 300
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config", "heading"),
-    [
-        (CLASSIFIER, "2 image(s), predicted label and score"),
-        (DETECTOR, "2 image(s), and predictions to the right of each"),
-        (PANOPTIC, "2 image(s), and predictions to the right of each"),
-        (SEGMENTOR, "2 image(s), and predictions to the right of each"),
-    ],
-)
-def test_images_of_ones_own_need_no_data_set(visualize, config, heading):
-    save_checkpoint(config, Path("model.pth"))
-    save_image(Path("lying.png"), (61, 97), seed=1)
-    save_image(Path("standing.jpg"), (131, 75), seed=2)
-    arguments = ("lying.png", "standing.jpg", "--out", "grid.png")
-    shown = visualize("predictions", config, "model.pth", *arguments)
-    assert shown.endswith(f"grid.png: {heading}\n"), shown
-    assert min(cv2.imread("grid.png").shape[:2]) > 300
+    for name in ("grid.png", "new/grid.png"):
+        assert min(cv2.imread(name).shape[:2]) > 300
 
 
 @pytest.mark.slow

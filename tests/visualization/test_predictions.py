@@ -61,16 +61,13 @@ def label_maps(path, size=8):
     return sample
 
 
-def test_the_legend_names_all_classes_if_they_are_few(tmp_path):
+def test_the_legend_names_all_classes_if_they_are_few_below_the_pictures(tmp_path):
     sample = label_maps(tmp_path / "x.png")
     for count, expected in ((4, [1, 2, 3]), (21, [2, 3])):
         meta = {"classes": ["background", *map(str, range(1, count))]}
         assert predictions.colour_legend([sample], meta) == expected
-
-
-def test_the_legend_is_below_the_pictures(tmp_path):
     meta = {"classes": ["background", "a", "b", "c"], "palette": [(0, 0, 0)] + 3 * [(250, 0, 0)]}
-    predictions.save_grid([label_maps(tmp_path / "x.png")], meta, "Maps", tmp_path / "grid.png")
+    predictions.save_grid([sample], meta, "Maps", tmp_path / "grid.png")
     picture = cv2.imread(str(tmp_path / "grid.png"))[..., ::-1]
     lowest = ((picture == (200, 200, 200)).all(-1).sum(axis=1) > 50).nonzero()[0].max()
     rows = (picture == (250, 0, 0)).all(-1).nonzero()[0]
@@ -103,9 +100,6 @@ def test_predictions_on_files_are_those_of_the_model(tmp_path, monkeypatch, path
         assert size == (64, 96)
 
 
-FOLDERS = {"type": "CustomDataset", "data_root": "pets", "data_prefix": "val"}
-
-
 @pytest.mark.parametrize(
     ("dataset", "known", "names"),
     [
@@ -119,8 +113,9 @@ def test_classes_that_come_from_folders_have_names(tmp_path, monkeypatch, datase
     write_class_folders(tmp_path / "pets", ["ant", "bee", "cow"], {"val": 3})
     cfg = Config.fromfile(CLASSIFIER)
     cfg.model.head.num_classes, cfg.model.head.topk = 3, 1
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    cfg.test_dataloader.dataset = {**FOLDERS, **dataset, "pipeline": pipeline}
+    folders = {"type": "CustomDataset", "data_root": "pets", "data_prefix": "val"}
+    folders["pipeline"] = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset = {**folders, **dataset}
     model, _ = load_model(cfg, None)
     meta = {"dataset_meta": known}
     torch.save({"state_dict": model.state_dict(), "meta": meta}, "model.pth")
