@@ -99,23 +99,6 @@ def padding_mask(size: Size, grid: Size, like: Tensor) -> Tensor:
     return mask.reshape(rows * columns, 1, 1, WINDOW * WINDOW)
 
 
-class NaiveReduction(nn.Module):
-    """The reduced tokens of SSA."""
-
-    def __init__(self, dims: int, scaled_dims: int, ratio: int) -> None:
-        super().__init__()
-        self.ratio = ratio
-        self.depthwise = nn.Conv2d(dims, dims, ratio, stride=ratio, groups=dims)
-        self.pointwise = nn.Conv2d(dims, scaled_dims, 1)
-        self.norm = nn.LayerNorm(scaled_dims)
-
-    def forward(self, x: Tensor, size: Size) -> Tensor:
-        """Tokens (B, H*W, C) to (B, ceil(H/r) * ceil(W/r), C')."""
-        bottom, right = (-length % self.ratio for length in size)
-        x = F.pad(to_map(x, size), (0, right, 0, bottom))
-        return F.gelu(self.norm(to_tokens(self.pointwise(self.depthwise(x)))))
-
-
 class NaiveSSA(nn.Module):
     """Scalable self-attention (section 3.2)."""
 
@@ -124,10 +107,22 @@ class NaiveSSA(nn.Module):
         self.num_heads = num_heads
         self.scale = (dims // num_heads * channel_ratio) ** -0.5
         self.scaled_dims = int(dims * channel_ratio) if ratio > 1 else dims
-        self.reduction = NaiveReduction(dims, self.scaled_dims, ratio) if ratio > 1 else None
+        self.ratio = ratio
+        if ratio > 1:
+            depthwise = nn.Conv2d(dims, dims, ratio, stride=ratio, groups=dims)
+            pointwise = nn.Conv2d(dims, self.scaled_dims, 1)
+            layers = {"depthwise": depthwise, "pointwise": pointwise}
+            self.reduction = nn.ModuleDict({**layers, "norm": nn.LayerNorm(self.scaled_dims)})
         self.q = nn.Linear(dims, self.scaled_dims)
         self.kv = nn.Linear(self.scaled_dims, self.scaled_dims + dims)
         self.proj = nn.Linear(dims, dims)
+
+    def reduce(self, x: Tensor, size: Size) -> Tensor:
+        """Tokens (B, H*W, C) to (B, ceil(H/r) * ceil(W/r), C')."""
+        bottom, right = (-length % self.ratio for length in size)
+        x = F.pad(to_map(x, size), (0, right, 0, bottom))
+        x = self.reduction["pointwise"](self.reduction["depthwise"](x))
+        return F.gelu(self.reduction["norm"](to_tokens(x)))
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, N, heads * d) to (B, heads, N, d)."""
@@ -135,7 +130,7 @@ class NaiveSSA(nn.Module):
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         """Tokens (B, H*W, C) to the same shape."""
-        reduced = x if self.reduction is None else self.reduction(x, size)
+        reduced = self.reduce(x, size) if self.ratio > 1 else x
         k, v = self.kv(reduced).split([self.scaled_dims, x.shape[-1]], dim=-1)
         q, k, v = self.heads(self.q(x)), self.heads(k), self.heads(v)
         z = explicit_attention(q, k, v, self.scale, None)

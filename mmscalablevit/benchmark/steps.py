@@ -61,42 +61,33 @@ def make_samples(workload: Workload, cfg: Config, random: RandomState) -> list[A
     Raises:
         UsageError: The framework is none of the three.
     """
-    makers = {"mmpretrain": _class_labels, "mmdet": _boxes, "mmseg": _label_maps}
-    scope = cfg.get("default_scope")
-    if scope not in makers:
-        raise UsageError(f"{workload.text}: default_scope {scope!r} is none of {', '.join(makers)}")
-    samples = makers[scope](workload, cfg, random)
+    batch, size, scope = workload.batch, workload.size, cfg.get("default_scope")
+    samples: list[Any]
+    if scope == "mmpretrain":
+        from mmpretrain.structures import DataSample
+
+        labels = random.randint(cfg.model.head.num_classes, size=batch)
+        samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
+    elif scope == "mmdet":
+        from mmdet.testing import demo_mm_inputs
+
+        boxes = [BOXES] * batch
+        # every data set has two classes
+        inputs = demo_mm_inputs(batch, (3, *size), num_items=boxes, num_classes=2, with_mask=True)
+        samples = list(inputs["data_samples"])
+    elif scope == "mmseg":
+        from mmseg.structures import SegDataSample
+
+        maps = torch.from_numpy(random.randint(2, size=(batch, 1, *size)))
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=labels)) for labels in maps]
+    else:
+        raise UsageError(
+            f"{workload.text}: default_scope {scope!r} is none of mmpretrain, mmdet, mmseg"
+        )
     shapes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
     for sample in samples:
-        sample.set_metainfo({**dict.fromkeys(shapes, workload.size), "scale_factor": (1.0, 1.0)})
+        sample.set_metainfo({**dict.fromkeys(shapes, size), "scale_factor": (1.0, 1.0)})
     return samples
-
-
-def _class_labels(workload: Workload, cfg: Config, random: RandomState) -> list[Any]:
-    from mmpretrain.structures import DataSample
-
-    labels = random.randint(cfg.model.head.num_classes, size=workload.batch)
-    return [DataSample().set_gt_label(label) for label in labels.tolist()]
-
-
-def _boxes(workload: Workload, _cfg: Config, _random: RandomState) -> list[Any]:
-    from mmdet.testing import demo_mm_inputs
-
-    inputs = demo_mm_inputs(
-        workload.batch,
-        (3, *workload.size),
-        num_items=[BOXES] * workload.batch,
-        num_classes=2,  # every data set has two
-        with_mask=True,
-    )
-    return list(inputs["data_samples"])
-
-
-def _label_maps(workload: Workload, _cfg: Config, random: RandomState) -> list[Any]:
-    from mmseg.structures import SegDataSample
-
-    maps = random.randint(2, size=(workload.batch, 1, *workload.size))
-    return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for labels in torch.from_numpy(maps)]
 
 
 class ModelWork:
@@ -141,7 +132,7 @@ class ModelWork:
 
     def _autocast(self) -> torch.autocast:
         enabled = self.dtype != torch.float32
-        dtype = self.dtype if enabled else None  # which it refuses even where it does nothing
+        dtype = self.dtype if enabled else None
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
 
     def train(self, inputs: Tensor, data_samples: list[Any]) -> None:

@@ -86,13 +86,12 @@ def test_what_is_wrong_is_said_at_once(visualize):
         (*predictions, *out, "--count", 0): "--count 0: takes a number from 1",
         (*predictions, *out): "data_root data/digits/classification does not exist",
         ("features", "absent.png", CLASSIFIER, *out): "image absent.png does not exist",
-        (*maps, "--out", "x.jpg"): "the picture is a PNG",
         (*maps, *out, "--size", 16): "16x16 pixels, and 32 a side are the least: say --size",
         (*maps, *out, "--titles", "a", "b"): "--titles names 2 models, and there are 1",
         ("features", "image.png", f"{CLASSIFIER}:absent.pth", *out): "absent.pth does not exist",
-        ("features", "image.png", "absent.py", *out): "config absent.py does not exist",
         (*maps, *out, "--blocks", "4.0"): "has stages 0 to 3, no stage 4",
         (*maps, *out, "--blocks", "0.2"): "has blocks 0 to 1, no block 2",
+        (*maps, *out, "--blocks", "a.b"): "a block is STAGE.BLOCK from 0, such as 2.10 or 1.-1",
         ("tokens", "image.png", CLASSIFIER, *out): "the model has no super tokens",
     }
     for arguments, words in cases.items():

@@ -11,7 +11,6 @@ import torch
 from mmengine.config import Config
 
 from mmscalablevit.checkpoints import CheckpointError
-from mmscalablevit.errors import UsageError
 from mmscalablevit.visualization import features
 from mmscalablevit.visualization.features import Place
 from mmscalablevit.visualization.models import load_model
@@ -56,12 +55,7 @@ def test_weights_are_the_checkpoints(tmp_path: Path) -> None:
         load_model(Config.fromfile(SEMANTIC_FPN), str(tmp_path / "model.pth"))
 
 
-def test_words_for_blocks_and_models() -> None:
-    assert features.parse_place("2.10") == (2, 10)
-    assert features.parse_place("1.-1") == (1, -1)
-    for text in ("2", "a.b", "-1.0"):
-        with pytest.raises(UsageError, match=r"STAGE\.BLOCK"):
-            features.parse_place(text)
+def test_checkpoints_stand_behind_a_colon() -> None:
     assert features.split_model("a/b.py") == ("a/b.py", None)
     assert features.split_model("a/b.py:c/d.pth") == ("a/b.py", "c/d.pth")
     assert features.split_model("b.py:https://x/d.pth") == ("b.py", "https://x/d.pth")
