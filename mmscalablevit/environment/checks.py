@@ -9,6 +9,7 @@ from mmscalablevit.environment.facts import (
     LITE,
     MINIMUM,
     ONEDL,
+    PROVIDERS,
     UPSTREAM,
     Environment,
     Probe,
@@ -255,7 +256,12 @@ def check_stacks(env: Environment) -> list[Finding]:
     drop, keep = (upstream, onedl) if len(onedl) > len(upstream) else (onedl, upstream)
     remedy = f"pip uninstall -y {' '.join(drop)}"
     # removing one provider of a module takes the files of the other away, too
-    damaged = [name for module in UPSTREAM for name in keep if _shares(module, name, drop)]
+    damaged = [
+        name
+        for providers in PROVIDERS.values()
+        for name in keep
+        if name in providers and set(providers).intersection(drop)
+    ]
     if damaged:
         options = "--force-reinstall --no-deps --no-build-isolation --no-cache-dir"
         remedy += f" && {_pip(*map(env.pin, damaged), options=options)}"
@@ -264,12 +270,6 @@ def check_stacks(env: Environment) -> list[Finding]:
         "are mixed: they write to the same directories"
     )
     return [Finding("stack", "fail", found, remedy)]
-
-
-def _shares(module: str, name: str, others: list[str]) -> bool:
-    """Whether a distribution and one of others provide the same module."""
-    names = {stack.get(module) for stack in (UPSTREAM, ONEDL, LITE)}
-    return name in names and bool(names.intersection(others))
 
 
 CHECKS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -15,25 +16,20 @@ from dataclasses import dataclass, field, replace
 
 MINIMUM = {"torch": (2, 4), "mmengine": (0, 10, 7), "mmcv": (2, 0)}
 
-# The distributions that provide each import name. OpenMMLab's releases and the onedl forks write
-# to the same directories, and so do the full and the lite builds.
-UPSTREAM = {
-    "mmengine": "mmengine",
-    "mmcv": "mmcv",
-    "mmdet": "mmdet",
-    "mmseg": "mmsegmentation",
-    "mmpretrain": "mmpretrain",
+# The distributions that provide each import name: OpenMMLab's release, the onedl fork and the lite
+# build. They write to the same directories.
+PROVIDERS = {
+    "mmengine": ("mmengine", "onedl-mmengine", "mmengine-lite"),
+    "mmcv": ("mmcv", "onedl-mmcv", "mmcv-lite"),
+    "mmdet": ("mmdet", "onedl-mmdetection"),
+    "mmseg": ("mmsegmentation", "onedl-mmsegmentation"),
+    "mmpretrain": ("mmpretrain", "onedl-mmpretrain"),
 }
-ONEDL = {
-    "mmengine": "onedl-mmengine",
-    "mmcv": "onedl-mmcv",
-    "mmdet": "onedl-mmdetection",
-    "mmseg": "onedl-mmsegmentation",
-    "mmpretrain": "onedl-mmpretrain",
-}
-LITE = {"mmengine": "mmengine-lite", "mmcv": "mmcv-lite"}
+UPSTREAM = {module: names[0] for module, names in PROVIDERS.items()}
+ONEDL = {module: names[1] for module, names in PROVIDERS.items()}
+LITE = {module: names[2] for module, names in PROVIDERS.items() if len(names) > 2}
 OTHERS = ("torch", "torchvision", "setuptools", "ftfy", "regex")
-CONCERNING = (*UPSTREAM.values(), *ONEDL.values(), *LITE.values(), *OTHERS)
+CONCERNING = (*itertools.chain(*PROVIDERS.values()), *OTHERS)
 
 # Each probe runs in an interpreter of its own, which then prints its `values` as JSON.
 PROBES = {
@@ -104,9 +100,9 @@ class Environment:
         return self.probes[module].error if module in self.probes else ""
 
 
-def distributions(module: str) -> list[str]:
+def distributions(module: str) -> tuple[str, ...]:
     """Return the distributions that provide a module, OpenMMLab's own first."""
-    return [stack[module] for stack in (UPSTREAM, ONEDL, LITE) if module in stack] or [module]
+    return PROVIDERS.get(module, (module,))
 
 
 def release(version: str) -> tuple[int, ...]:

@@ -36,25 +36,8 @@ class Report:
 
     tables: Sequence[Table]
     runs: Mapping[Path, Found]  # by config; those that others start from, too
+    figures: Mapping[tuple[str, str, str], tuple[float, Measured]]  # by table, row and column
     problems: Sequence[str]  # what else lies among the work directories, or lacks in logs
-
-    def figure(self, row: Row, column: str) -> tuple[float, Measured] | None:
-        """Return the figure of a cell, in the column's unit, and what it is from."""
-        for run in row.runs:
-            for metrics, measured in _fillings(run, self.runs[run.config]):
-                if column in metrics and metrics[column].key in measured.values:
-                    metric = metrics[column]
-                    return measured.values[metric.key] * metric.scale, measured
-        return None
-
-
-def _fillings(run: Run, found: Found) -> Iterator[tuple[Mapping[str, Metric], Measured]]:
-    """The columns of a run that have been measured, each with what has done so, tests first."""
-    for test in run.tests:
-        if test.name in found.tests:
-            yield test.metrics, found.tests[test.name]
-    if found.validation:
-        yield run.metrics, found.validation
 
 
 def collect(
@@ -69,15 +52,18 @@ def collect(
     """
     rows = [(table, row) for table in chosen for row in table.rows]
     found = {training.config: examine(training) for training in plan(tables, rows, work_dirs)}
-    problems = [
-        f"{run.config.stem}: {measured.origin} has no {metric.key}; it has "
-        f"{', '.join(map(clean, measured.values)) or 'nothing'}"
-        for _, row in rows
-        for run in row.runs
-        for metrics, measured in _fillings(run, found[run.config])
-        for metric in metrics.values()
-        if metric.key not in measured.values
-    ]
+    figures: dict[tuple[str, str, str], tuple[float, Measured]] = {}
+    problems: list[str] = []
+    for table, row in rows:
+        for run in row.runs:
+            for column, metric, measured in _measured(run, found[run.config]):
+                if metric.key in measured.values:
+                    value = measured.values[metric.key] * metric.scale
+                    figures.setdefault((table.key, row.name, column), (value, measured))
+                else:
+                    has = ", ".join(map(clean, measured.values)) or "nothing"
+                    name = run.config.stem
+                    problems.append(f"{name}: {measured.origin} has no {metric.key}; it has {has}")
     known = {path.stem for run in all_runs(tables) for path in (run.config, run.needs) if path}
     strangers = [
         clean(path.name)
@@ -87,7 +73,15 @@ def collect(
     if strangers:
         names = listed(strangers, _MOST_NAMES)
         problems.append(f"in {work_dirs}, passed over as it belongs to no table: {names}")
-    return Report(chosen, found, list(dict.fromkeys(problems)))
+    return Report(chosen, found, figures, list(dict.fromkeys(problems)))
+
+
+def _measured(run: Run, found: Found) -> Iterator[tuple[str, Metric, Measured]]:
+    """The columns of a run and what has measured them, tests first."""
+    sources = [(test.metrics, found.tests.get(test.name)) for test in run.tests]
+    for metrics, measured in [*sources, (run.metrics, found.validation)]:
+        if measured:
+            yield from ((column, metric, measured) for column, metric in metrics.items())
 
 
 def _measured_columns(table: Table) -> list[str]:
@@ -105,7 +99,7 @@ def _line(report: Report, table: Table, row: Row, name: str) -> dict[str, Any]:
     line |= {"column": name, "unit": table.columns[name].unit}
     if name in row.published:
         line["published"] = row.published[name]
-    if found := report.figure(row, name):
+    if found := report.figures.get((table.key, row.name, name)):
         line["ours"], measured = found
         line |= {"final": measured.final, "origin": measured.origin}
         if measured.final and name in row.published:

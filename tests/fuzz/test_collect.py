@@ -97,9 +97,7 @@ def collect() -> reports.Report:
 
 def figures(report: reports.Report) -> dict[str, float]:
     """The figures by column."""
-    (table,) = report.tables
-    cells = [(name, report.figure(row, name)) for row in table.rows for name in table.columns]
-    return {name: found[0] for name, found in cells if found}
+    return {column: value for (_, _, column), (value, _) in report.figures.items()}
 
 
 def replace_value(draw: st.DrawFn, value: Any) -> Any:
