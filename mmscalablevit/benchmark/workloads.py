@@ -105,7 +105,8 @@ def parse_workload(text: str, default: Workload) -> Workload:
     for option in filter(None, "".join(rest).split(",")):
         key, _, value = option.partition("=")
         if option in FLAGS:
-            changes |= [FLAGS[option]]
+            field, setting = FLAGS[option]
+            changes[field] = setting
         elif key == "size":
             changes["size"] = parse_size(value)
         elif key in NUMBERS and value.isdecimal() and int(value) > 0:
