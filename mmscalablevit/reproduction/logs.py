@@ -5,9 +5,7 @@ What cannot be read is passed over: each function adds a message to the list ``p
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -66,10 +64,21 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def list_directory(directory: Path, problems: list[str]) -> list[Path]:
+    """List what lies in a directory that may not be there."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problems.append(f"{directory} cannot be read: {error.strerror}")
+    return []
+
+
 def starts(work_dir: Path) -> list[Path]:
     """List the directories of a run's starts in their order."""
-    found = (path for path in work_dir.glob("*_*") if _TIMESTAMP.fullmatch(path.name))
-    return sorted(path for path in found if path.is_dir())
+    paths = list_directory(work_dir, [])
+    return [path for path in paths if _TIMESTAMP.fullmatch(path.name) and path.is_dir()]
 
 
 def read_log(work_dir: Path, problems: list[str]) -> Log:
@@ -78,8 +87,7 @@ def read_log(work_dir: Path, problems: list[str]) -> Log:
     What a start has logged after the point that a later one went back to is dropped.
     """
     log = Log()
-    if work_dir.exists() and not os.access(work_dir, os.R_OK | os.X_OK):
-        problems.append(f"{work_dir} cannot be read: {os.strerror(errno.EACCES)}")
+    list_directory(work_dir, problems)
     for start in starts(work_dir):
         iteration = 0  # of this start
         for step, content in _read_scalars(start / SCALARS, problems):

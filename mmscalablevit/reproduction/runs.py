@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from mmscalablevit.reproduction.logs import (
     Log,
     clean,
     is_whole,
+    list_directory,
     newest_checkpoint,
     read_beside_logs,
     read_log,
@@ -142,7 +144,11 @@ def _last_sign_of_life(work_dir: Path) -> float:
     files = [work_dir / LOCK_NAME, work_dir / "last_checkpoint"]
     for start in starts(work_dir):
         files += [start / SCALARS, *start.glob("*.log")]
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    times = [0.0]
+    for file in files:
+        with contextlib.suppress(OSError):
+            times.append(file.stat().st_mtime)
+    return max(times)
 
 
 def _validation(training: Training, log: Log, done: bool) -> Measured | None:
@@ -170,5 +176,5 @@ def _changes(
 
 def list_strangers(directory: Path, known: set[str]) -> list[Path]:
     """List what lies in a directory under other names than the known ones."""
-    paths = sorted(directory.glob("[!.]*"))
-    return [path for path in paths if path.name not in known]
+    paths = list_directory(directory, [])
+    return [path for path in paths if path.name not in known and not path.name.startswith(".")]
