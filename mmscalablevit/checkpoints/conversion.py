@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmscalablevit.checkpoints.filling import LISTED, compare
+from mmscalablevit.checkpoints.reading import unwrapped
 from mmscalablevit.checkpoints.released import FAMILIES, Family, Rename, StateDict
 from mmscalablevit.errors import listed_below
 
@@ -148,7 +149,7 @@ def convert(checkpoint: Mapping[str, Any], ema: bool = False) -> Converted:
         ValueError: It is not a released checkpoint, or a mixture; the message lists the keys
             that differ.
     """
-    released = select_state_dict(checkpoint, ema)
+    released = unwrapped(select_state_dict(checkpoint, ema))
     if any(key.startswith("backbone.stages.") for key in released):
         raise ValueError(
             "the checkpoint is in this package's names already ('backbone.stages.'): use it as"

@@ -10,7 +10,12 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmscalablevit.checkpoints.reading import Checkpoint, load_file
+from mmscalablevit.checkpoints.reading import (
+    Checkpoint,
+    load_file,
+    require_own_names,
+    unwrapped,
+)
 from mmscalablevit.errors import listed_below
 
 LISTED = 12  # entries in a message; the rest is counted
@@ -66,12 +71,12 @@ def read_filling(
         CheckpointError: It holds no weights, or cannot be read.
         ValueError: An entry is missing or has another shape; the message lists them.
     """
-    content = _read(path).weights
-    start = "" if prefix is None else f"{prefix.rstrip('.')}.".removeprefix("module.")
+    wanted, kind = module.state_dict(), type(module).__name__
+    start = next(iter(unwrapped({f"{prefix.rstrip('.')}.": None}))) if prefix else ""
+    content = _read(path).weights(f"{start}{name}" for name in wanted)
     given = {
         name.removeprefix(start): value for name, value in content.items() if name.startswith(start)
     }
-    wanted, kind = module.state_dict(), type(module).__name__
     missing, reshaped, unknown = compare(wanted, given)
     fresh = [name for name in missing if name.startswith(tuple(optional))]
     problems = [f"missing: {name}" for name in missing if name not in fresh]
@@ -81,10 +86,12 @@ def read_filling(
     ]
     if problems:
         filled = len(wanted) - len(missing) - len(reshaped)
+        if not filled:
+            require_own_names(content, path)
         problems += [f"left over: {name}" for name in unknown]
         raise ValueError(
             f"{path} fills {filled} of the {len(wanted)} entries of {kind} (prefix {prefix!r}):"
-            f"{listed_below(problems, LISTED)}\n{_remedy(path, content)}"
+            f"{listed_below(problems, LISTED)}\n{_remedy(next(iter(wanted)), start, content)}"
         )
     but = f" but {', '.join(fresh)}: the norms of maps that a classifier does not output start anew"
     print_log(f"{path} fills all entries of {kind}{but if fresh else ''}.", logger="current")
@@ -104,13 +111,18 @@ def _read(path: str) -> Checkpoint:
     return Checkpoint(path, load_file(path))
 
 
-def _remedy(path: str, names: Iterable[str]) -> str:
-    """What to do about a checkpoint that does not match."""
-    if any(name.startswith(("patch_embeds.", "layers.0.", "backbone.0.")) for name in names):
-        return f"It is a released checkpoint: run tools/convert_checkpoint.py {path} DST."
-    if any(name.startswith("backbone.") for name in names):
-        return (
-            "Use the weights of the same arch, with prefix='backbone.': other weights, or another"
-            " prefix, do not fill it."
-        )
-    return "Use the weights of the same arch, made by tools/convert_checkpoint.py or by training."
+def _remedy(entry: str, start: str, names: Iterable[str]) -> str:
+    """What to do about a checkpoint that does not match.
+
+    Args:
+        entry: A name of the module's.
+        start: With what names were expected to begin.
+        names: Those of the file.
+    """
+    starts = [name.removesuffix(entry) for name in names if f".{name}".endswith(f".{entry}")]
+    if starts and start not in starts:
+        return f"Its names begin otherwise: say prefix={starts[0] or None!r} in init_cfg."
+    return (
+        "Use the weights of the same arch, made by tools/convert_checkpoint.py or by training:"
+        " those of another one do not fill it."
+    )

@@ -15,7 +15,7 @@ import pickle
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,9 @@ class Checkpoint:
     path: str
     content: Any
 
-    @property
-    def weights(self) -> dict[str, torch.Tensor]:
+    def weights(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
         """The weights; see :func:`find_state_dict`."""
-        return find_state_dict(self.content, self.path)
+        return find_state_dict(self.content, self.path, wanted)
 
 
 # The methods that MMEngine's checkpoints refer to, by the class they belong to.
@@ -158,6 +157,18 @@ def _explain(path: Path, reason: str) -> str:
             "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
             "its state dict alone with torch.save in the program that made it, and load that"
         )
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":  # after the length of the header
+        return (
+            f"checkpoint {path} is in the safetensors format; save it as PyTorch does: torch.save("
+            f"safetensors.torch.load_file({str(path)!r}), {str(path.with_suffix('.pth'))!r})"
+        )
+    if "TorchScript" in reason:
+        return (
+            f"checkpoint {path} is a TorchScript program; save its weights alone: torch.save("
+            f"torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')"
+        )
     if "Attempting to deserialize object on" in reason:
         return f"checkpoint {path} was saved on a device that is not here; load it to the CPU"
     # Only the first sentence: torch goes on to recommend weights_only=False.
@@ -168,24 +179,30 @@ def _explain(path: Path, reason: str) -> str:
     )
 
 
-def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Tensor]:
+# Where files hold their weights; one with none of these is the weights themselves.
+_PLACES = ("state_dict", "model", "ema_state_dict", "state_dict_ema", "model_ema")
+
+
+def find_state_dict(
+    content: Any, path: str | os.PathLike, wanted: Iterable[str] = ()
+) -> dict[str, torch.Tensor]:
     """Find the weights in a file's ``{'state_dict': weights, ...}``, or bare ones.
+
+    Args:
+        content: The file's content.
+        path: The file, for the message.
+        wanted: See :func:`saved_entries`.
 
     Returns:
         The tensors by their names, :func:`unwrapped`.
 
     Raises:
-        CheckpointError: There are none; the message names the file.
+        CheckpointError: There are none, or they are a released checkpoint's.
     """
-    entries = content if isinstance(content, Mapping) else {}
-    state_dict = entries.get("state_dict", entries)
-    named = unwrapped(state_dict) if isinstance(state_dict, Mapping) else {}
+    named = saved_entries(content, wanted)
     weights = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
-    if not weights and isinstance(entries.get("model"), Mapping):
-        raise CheckpointError(
-            f"checkpoint {path} is a released checkpoint, or of another program: run"
-            f" tools/convert_checkpoint.py {path} DST and use DST"
-        )
+    if isinstance(content, Mapping) and "state_dict" not in content and "model" in content:
+        require_own_names(weights, path)
     if not weights:
         raise CheckpointError(
             f"checkpoint {path} holds no weights: neither a state dict nor an entry 'state_dict';"
@@ -194,9 +211,45 @@ def find_state_dict(content: Any, path: str | os.PathLike) -> dict[str, torch.Te
     return weights
 
 
+def require_own_names(names: Iterable[str], path: str | os.PathLike) -> None:
+    """Refuse a released checkpoint, told by the names of its entries.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    if any(name.startswith(("patch_embeds.", "layers.0.", "backbone.0.")) for name in names):
+        raise CheckpointError(
+            f"checkpoint {path} is a released checkpoint, or of another program: run"
+            f" tools/convert_checkpoint.py {path} DST and use DST"
+        )
+
+
+def saved_entries(content: Any, wanted: Iterable[str] = ()) -> dict[str, Any]:
+    """Find what a file holds by the names of weights.
+
+    Args:
+        content: What was saved.
+        wanted: Names of a model's entries; an object around it, ``model.``, is taken off the
+            names if these lack it.
+
+    Returns:
+        The entries by their names, :func:`unwrapped`; moving averages only if there is nothing
+        else.
+    """
+    entries = content if isinstance(content, Mapping) else {}
+    places = (entries[name] for name in _PLACES if isinstance(entries.get(name), Mapping))
+    named = unwrapped(next(places, entries))
+    wanted = list(wanted)
+    wrapped = bool(wanted) and all(name.startswith("model.") for name in named)
+    if wrapped and not any(name.startswith("model.") for name in wanted):
+        named = {name.removeprefix("model."): value for name, value in named.items()}
+    return named
+
+
 def unwrapped(entries: Mapping[Any, Any]) -> dict[str, Any]:
-    """Take off the prefix that a wrapper for data parallelism adds to the names of weights."""
-    return {str(name).removeprefix("module."): value for name, value in entries.items()}
+    """Take off what wrappers for data parallelism and compilation add to the names of weights."""
+    plain = ((re.sub(r"(^|\.)_orig_mod\.", r"\1", str(name)), entries[name]) for name in entries)
+    return {name.removeprefix("module."): value for name, value in plain}
 
 
 class UnsafeFileError(CheckpointError):

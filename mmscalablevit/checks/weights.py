@@ -14,6 +14,7 @@ from torch import nn
 
 from mmscalablevit.checkpoints import Checkpoint, CheckpointError, find_state_dict, load_file
 from mmscalablevit.checkpoints.filling import Filling, compare
+from mmscalablevit.checkpoints.reading import require_own_names
 from mmscalablevit.errors import UsageError, near_names
 from mmscalablevit.evaluation.selection import type_name
 from mmscalablevit.models.pyramid import PyramidBackbone
@@ -130,18 +131,25 @@ def read_weights(path: str) -> Checkpoint | None:
     return checkpoint
 
 
-def fitting_entries(
-    model: nn.Module, saved: dict[str, torch.Tensor]
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """A model's entries without mere counters, and the names of those that weights fill."""
+Entries = dict[str, torch.Tensor]
+
+
+def fitting_entries(model: nn.Module, checkpoint: Checkpoint) -> tuple[Entries, Entries, list[str]]:
+    """Compare a model with a checkpoint.
+
+    Returns:
+        The model's entries without mere counters, the checkpoint's, and the names of those that
+        fit.
+    """
     expected = {
         name: value
         for name, value in bare_model(model).state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+    saved = checkpoint.weights(expected)
     missing, reshaped, _ = compare(expected, saved)
     unfit = {*missing, *reshaped}
-    return expected, [name for name in expected if name not in unfit]
+    return expected, saved, [name for name in expected if name not in unfit]
 
 
 def require_start(model: nn.Module, start: Checkpoint) -> None:
@@ -150,11 +158,12 @@ def require_start(model: nn.Module, start: Checkpoint) -> None:
     Raises:
         CheckpointError: It is of another backbone.
     """
-    expected, names = fitting_entries(model, start.weights)
+    expected, saved, names = fitting_entries(model, start)
     wanted = [name for name in expected if name.startswith("backbone.")]
     fitting = [name for name in names if name.startswith("backbone.")]
     filled = sum(expected[name].numel() for name in fitting)
     if 2 * filled < sum(expected[name].numel() for name in wanted):
+        require_own_names(saved, start.path)
         raise CheckpointError(
             f"load_from {start.path} is of another backbone, or another size of it: it fills"
             f" {len(fitting)} of the backbone's {len(wanted)} entries"

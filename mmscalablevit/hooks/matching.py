@@ -7,7 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmscalablevit.checkpoints.filling import compare
-from mmscalablevit.checkpoints.reading import CheckpointError, unwrapped
+from mmscalablevit.checkpoints.reading import CheckpointError, saved_entries
 from mmscalablevit.errors import listed_below
 from mmscalablevit.models.wrappers import bare_model
 
@@ -29,8 +29,8 @@ class MatchingCheckpointHook(Hook):
         Raises:
             CheckpointError: The checkpoint is of another model.
         """
-        saved = unwrapped(checkpoint.get("state_dict", checkpoint))
         wanted = bare_model(runner.model).state_dict()
+        saved = saved_entries(checkpoint, wanted)
         missing, reshaped, unknown = compare(wanted, saved)
         problems = [
             f"{name} is missing" for name in missing if not name.endswith("num_batches_tracked")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmscalablevit.checkpoints.filling import Filling, read_filling
-from mmscalablevit.errors import UsageError
+from mmscalablevit.checkpoints.reading import CheckpointError, require_own_names
+from mmscalablevit.errors import UsageError, listed
 from mmscalablevit.models.arch import Arch
 from mmscalablevit.models.layers import drop_path_rates, to_nchw, to_nhwc
 
@@ -88,6 +89,31 @@ class Stage(nn.Module):
         return self.run_blocks(x if after_embed is None else after_embed(x))
 
 
+def _refuse_foreign(backbone: nn.Module, keys: Any) -> None:
+    """Refuse weights that a model was given, none of them its backbone's.
+
+    MMEngine only logs what did not fit. Parts behind a backbone may come alone.
+
+    Args:
+        backbone: The backbone, after the loading.
+        keys: The names that were missing and unexpected in the whole model.
+
+    Raises:
+        CheckpointError: There was nothing for the backbone, and names that the model lacks.
+    """
+    missing = set(keys.missing_keys)
+    first, *others = (name for name, _ in backbone.named_parameters())
+    starts = [name.removesuffix(first) for name in missing if name.endswith(first)]
+    empty = [start for start in starts if all(f"{start}{name}" in missing for name in others)]
+    if empty and keys.unexpected_keys:
+        require_own_names(keys.unexpected_keys, "that was given")
+        raise CheckpointError(
+            f"the weights fill nothing of {type(backbone).__name__}: they lack {empty[0]}{first},"
+            f" and have {listed(keys.unexpected_keys, 3)}; name a file of this model (released"
+            " ones are converted by tools/convert_checkpoint.py first)"
+        )
+
+
 class PyramidBackbone(BaseModule):
     """A sequence of stages whose outputs serve classification and dense tasks alike.
 
@@ -148,6 +174,7 @@ class PyramidBackbone(BaseModule):
             dims = self.embed_dims[i]
             norm = nn.Identity() if norm_eps is None else nn.LayerNorm(dims, norm_eps)
             self.add_module(f"norm{i}", norm)
+        self.register_load_state_dict_post_hook(_refuse_foreign)
         self._freeze_stages()
 
     init_cfg: Any

@@ -203,8 +203,7 @@ def checkpoint_findings(
     if checkpoint is None:
         yield Finding(name, "warn", f"{path} is not fetched here", "copy it to a local file")
         return
-    saved = checkpoint.weights
-    expected, names = weights.fitting_entries(model, saved)
+    expected, saved, names = weights.fitting_entries(model, checkpoint)
     fitting = set(names)
     numbers = sum(value.numel() for value in expected.values())
     share = sum(expected[key].numel() for key in fitting) / max(1, numbers)

@@ -7,12 +7,11 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import BaseLoop, Runner, load_state_dict
+from mmengine.runner import BaseLoop, CheckpointLoader, Runner, load_state_dict
 from torch import nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checkpoints.reading import Checkpoint
+from mmscalablevit.checkpoints.reading import Checkpoint, saved_entries
 from mmscalablevit.models.wrappers import bare_model
 from mmscalablevit.runner.checkpointing import SafeCheckpointHook
 from mmscalablevit.runner.interruption import InterruptionHook
@@ -55,11 +54,11 @@ class LoadedRunner(Runner):
         """
         loaded, self.loaded = self.loaded, None
         if loaded is None or loaded.path != filename:
-            return super().load_checkpoint(filename, map_location, strict, revise_keys)
+            loaded = Checkpoint(filename, CheckpointLoader.load_checkpoint(filename, map_location))
         self.call_hook("after_load_checkpoint", checkpoint=loaded.content)
-        weights = loaded.content.get("state_dict", loaded.content)
-        consume_prefix_in_state_dict_if_present(weights, "module.")
-        load_state_dict(bare_model(self.model), weights, strict, self.logger)
+        model = bare_model(self.model)
+        weights = saved_entries(loaded.content, model.state_dict())
+        load_state_dict(model, weights, strict, self.logger)
         self.logger.info(f"Load checkpoint from {filename}")
         return loaded.content
 

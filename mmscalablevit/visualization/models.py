@@ -35,7 +35,9 @@ def load_model(cfg: Config, checkpoint: str | None) -> tuple[Any, Mapping[str, A
     if checkpoint is not None:
         content = CheckpointLoader.load_checkpoint(checkpoint, "cpu", logger="silent")
         MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
-        model.load_state_dict(find_state_dict(content, checkpoint), strict=False)
+        model.load_state_dict(
+            find_state_dict(content, checkpoint, model.state_dict()), strict=False
+        )
         meta = content.get("meta", {}).get("dataset_meta") or {}
     return model.to(get_device()), meta
 

@@ -104,6 +104,9 @@ CASES: dict[str, Case] = {
             "resnet.pth", {"state_dict": {"backbone.conv1.weight": torch.ones(3)}}
         )
     ),
+    "`load_from` is a released checkpoint, not converted": lambda place: place.train_with(
+        load_from=place.saved("released.pth", {FIRST_OF_RELEASED: torch.zeros(3)})
+    ),
     "the pretrained weights are missing": lambda place: place.train_from(
         "checkpoints/scalablevit-s_in1k.pth"
     ),

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from mmengine.runner import load_state_dict
 
 from mmscalablevit import ScalableViT
+from mmscalablevit.checkpoints import CheckpointError
 from mmscalablevit.checkpoints import filling as pretrained
 
 ARCH = {
@@ -66,3 +68,48 @@ def test_what_is_missing_or_of_another_shape_is_named(weights):
         build(path, out_indices=(0, 1, 2, 3)).init_weights()
     for words in ("missing: stages.0.peg.conv.weight", "norm3.bias is (7,), the model has (32,)"):
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["state_dict", "model", "ema_state_dict", None])
+@pytest.mark.parametrize("wrapper", ["module.{}", "_orig_mod.module.{}", "model.{}"])
+def test_names_of_wrappers_are_taken_off(weights, place, wrapper):
+    path, state_dict = weights
+    wrapped = {wrapper.format(name): value for name, value in state_dict.items()}
+    torch.save({place: wrapped} if place else wrapped, path)
+    model = build(path)
+    model.init_weights()
+    assert torch.equal(model.norm3.weight, state_dict["backbone.norm3.weight"])
+    inner = {name.replace("backbone.", "backbone._orig_mod."): v for name, v in wrapped.items()}
+    torch.save(inner, path)
+    assert build(path).read_pretrained()[0].fresh == []
+
+
+def test_the_prefix_that_fills_is_named(weights):
+    path, state_dict = weights
+    torch.save({f"student.{name}": value for name, value in state_dict.items()}, path)
+    with pytest.raises(ValueError, match=r"say prefix='student\.backbone\.'"):
+        build(path).init_weights()
+    torch.save({n.removeprefix("backbone."): value for n, value in state_dict.items()}, path)
+    with pytest.raises(ValueError, match="say prefix=None"):
+        build(path).init_weights()
+    build(path, prefix=None).init_weights()
+
+
+@pytest.mark.parametrize("load", [torch.nn.Module.load_state_dict, load_state_dict])
+def test_weights_that_fill_nothing_of_a_model_are_refused(weights, load):
+    """MMEngine, and ``mmpretrain.get_model`` by it, would only log it."""
+    model = torch.nn.ModuleDict({"backbone": ScalableViT(ARCH), "head": torch.nn.Linear(2, 2)})
+    for entries, words in (
+        ({"patch_embeds.0.proj.weight": torch.zeros(1)}, "convert_checkpoint"),
+        (
+            {"model": {"patch_embeds.0.proj.weight": torch.zeros(1)}, "epoch": 1},
+            "model, epoch.*convert_checkpoint",
+        ),
+        ({"backbone.conv1.weight": torch.zeros(1)}, r"backbone\.conv1\.weight"),
+        ({f"x.{name}": value for name, value in weights[1].items()}, r"lack backbone\.stages\.0"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            load(model, entries, strict=False)
+    load(model, {"head.weight": torch.zeros(2, 2)}, strict=False)
+    load(model, {"backbone.norm3.weight": torch.zeros(32)}, strict=False)
+    assert not model["backbone"].norm3.weight.any() and not model["head"].weight.any()

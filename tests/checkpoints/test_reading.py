@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 
@@ -201,3 +202,20 @@ def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, protocol):
         with pytest.raises(UnsafeFileError, match=f"builtins.{function.__name__}"):
             mmengine.load(tmp_path / "evil.pkl")
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (struct.pack("<Q", 64) + b'{"a":{"dtype":"F32"', r"safetensors format.*load_file\("),
+        (None, r"TorchScript program.*torch\.jit\.load\("),
+    ],
+)
+def test_other_formats_are_named_with_what_converts_them(tmp_path, content, words):
+    path = tmp_path / "x.pth"
+    if content is None:
+        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=words):
+        load_file(path)
