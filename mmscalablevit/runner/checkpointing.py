@@ -22,9 +22,10 @@ from mmscalablevit.checkpoints.reading import CheckpointError
 from mmscalablevit.errors import UsageError
 from mmscalablevit.files import write_whole
 from mmscalablevit.models.wrappers import bare_model
-from mmscalablevit.runner.loops import ResumableEpochLoop
+from mmscalablevit.runner.loops import ResumableEpochLoop, ResumableIterLoop
 from mmscalablevit.runner.random_states import current_states, restore_states
 from mmscalablevit.runner.resume import note_last
+from mmscalablevit.runner.schedules import follow_config
 
 # So often in a row may checkpoints fail to be written before the training stops.
 _PATIENCE = 3
@@ -115,9 +116,14 @@ class SafeCheckpointHook(CheckpointHook):
         if len(states) == runner.world_size:
             self._resumed = states[get_rank()]
         done, total = checkpoint.get("epoch_progress", (0, 1))
-        if isinstance(runner.train_loop, ResumableEpochLoop):
+        loop, meta, length = runner.train_loop, checkpoint["meta"], len(runner.train_dataloader)
+        if isinstance(loop, ResumableEpochLoop):
             # An epoch has another length if the batch size is another.
-            runner.train_loop.position = done * len(runner.train_dataloader) // total
+            loop.position = done * length // total
+            meta["iter"] = meta["epoch"] * length + loop.position
+            follow_config(runner, checkpoint, meta["epoch"], loop.position)
+        elif isinstance(loop, ResumableIterLoop):
+            follow_config(runner, checkpoint, 0, meta["iter"])
 
     def before_train(self, runner: Runner) -> None:
         """Prepare saving, and go on with the random numbers of the resumed run.
