@@ -21,7 +21,7 @@ def require(findings: Iterable[Finding], place: str = "") -> None:
         UsageError: Something has to be mended.
     """
     for finding in findings:
-        message = f"{place}{finding.found}\n  {finding.remedy}"
+        message = f"{place}{finding.found}\n  {finding.remedy}".rstrip()
         if finding.status == "fail":
             raise UsageError(message)
         if finding.status == "warn":

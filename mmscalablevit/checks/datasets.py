@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,22 @@ from mmscalablevit.checks.configs import (
     named_evaluators,
 )
 from mmscalablevit.checks.evaluators import evaluator_findings
+from mmscalablevit.checks.failures import dicts
 from mmscalablevit.checks.label_maps import head_findings
 from mmscalablevit.checks.voc import voc_findings
 from mmscalablevit.errors import Finding, listed
+from mmscalablevit.evaluation.selection import type_name
+
+# What MMEngine's recorders of losses and pictures import.
+_RECORDERS = {
+    "TensorboardVisBackend": "tensorboard",
+    "WandbVisBackend": "wandb",
+    "MLflowVisBackend": "mlflow",
+    "ClearMLVisBackend": "clearml",
+    "NeptuneVisBackend": "neptune",
+    "DVCLiveVisBackend": "dvclive",
+    "AimVisBackend": "aim",
+}
 
 
 def require_data(cfg: Config, *loaders: str) -> None:
@@ -77,6 +91,11 @@ def part_findings(cfg: Config) -> Iterator[Finding]:
             options = " ".join(f"{part}=None" for part in given)
             remedy = f"set all three, or none: --cfg-options {options}"
             yield Finding(f"{split} parts", "fail", found, remedy)
+    for place, part in dicts(cfg.get("visualizer") or {}, "visualizer"):
+        package = _RECORDERS.get(type_name(dict(part)))
+        if package and importlib.util.find_spec(package) is None:
+            found = f"{place}: {type_name(dict(part))} needs {package}, which is not installed"
+            yield Finding("train parts", "fail", found, f"pip install {package}, or take it out")
 
 
 def file_findings(cfg: Config, split: str) -> Iterator[Finding]:

@@ -1,12 +1,10 @@
-"""Built data sets: what they hold, and which file is at fault when they fail."""
+"""Built data sets: what they hold."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -21,57 +19,13 @@ from mmscalablevit.checks.classes import (
     trained_classes,
 )
 from mmscalablevit.checks.configs import model_classes
+from mmscalablevit.checks.failures import EMPTY, FILL
 from mmscalablevit.checks.images import map_findings
 from mmscalablevit.checks.label_maps import partner_findings
-from mmscalablevit.errors import FAILURES, Finding
-
-# What the frameworks and their libraries say of bad data: exceptions of other kinds and other
-# texts keep their tracebacks.
-DATA_ERRORS = (*FAILURES, cv2.error)
+from mmscalablevit.errors import Finding
 
 # Label maps that are read before a training, by which classes without a pixel are told.
 MAPS = 16
-
-# Patterns of messages, and what to tell instead; several do not name the file.
-_FIND = "`python tools/preflight.py {config} --images N` reads N files of each data set"
-_EMPTY = "the data set is empty"
-_FILL = (
-    "look at its ann_file, data_prefix, the suffixes of its files, filter_cfg, and"
-    " metainfo.classes (names as in the annotations)"
-)
-_KNOWN = (
-    (r"(?:TokenLabelError: |^)token labels: ([^\n;]*); ([^\n]*)", "token labels: {0}\n  {1}"),
-    (r"No such file or directory: '?([^'\n]*)'?", "{0} does not exist"),
-    # of a worker the text has lines of code, too
-    (
-        r"(?:Error: |^)failed to load image: ([^\n]*)",
-        "{0} cannot be decoded: it is damaged or no image",
-    ),
-    (r"cannot identify image file", f"a label map is no image\n  {_FIND}"),
-    (r"image file is truncated", f"a label map is cut short\n  {_FIND}"),
-    (r"!buf\.empty\(\)", f"an image file is empty\n  {_FIND}"),
-    (r"need at least one array to concatenate", f"{_EMPTY}\n  {_FILL}"),  # MMEngine's data sets
-    (
-        r"Found 0 files in subfolders of: ([^\n]*?)\. Supp",
-        f"no images in {{0}}: {_EMPTY}\n  {_FILL}",
-    ),
-)
-
-
-def explain(error: BaseException, config: str) -> str | None:
-    """Say which data an error comes from.
-
-    Args:
-        error: What the Runner raised; of a data loader's worker it holds the traceback as text.
-        config: Path of the config, for the command that finds the file.
-
-    Returns:
-        A sentence, and what to do on a line of its own; None if the error is of another kind.
-    """
-    for pattern, sentence in _KNOWN:
-        if found := re.search(pattern, str(error)):
-            return sentence.format(*found.groups(), config=config)
-    return None
 
 
 def require_samples(runner: Runner, split: str, checkpoint: Checkpoint | None = None) -> None:
@@ -123,7 +77,7 @@ def loader_findings(
     name, dataset = f"{split} data", cast("Sized", loader.dataset)
     size = len(dataset)
     if size == 0:
-        yield Finding(name, "fail", _EMPTY, _FILL)
+        yield Finding(name, "fail", EMPTY, FILL)
     elif len(loader) == 0:
         # a loader with a batch sampler has no batch size of its own
         batch = getattr(loader.batch_sampler, "batch_size", loader.batch_size)

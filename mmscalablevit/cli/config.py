@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
+from mmscalablevit.checks import require
+from mmscalablevit.checks.options import option_findings
 from mmscalablevit.errors import FAILURES, UsageError, first_line, module_line, near_names
 
 
@@ -36,13 +35,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise UsageError(f"{place} cannot be read: {first_line(error)}") from error
     if "model" not in cfg:
         raise UsageError(f"config {path} has no model; name a leaf config, not one of its bases")
-    for key in options or {}:
-        if key.split(".")[0] not in cfg:
-            near_keys = difflib.get_close_matches(key.split(".")[0], list(cfg), n=1)
-            hint = f"; did you mean {near_keys[0]}?" if near_keys else ""
-            message = f"--cfg-options {key}: the config has no such entry, it is added{hint}"
-            print_log(message, logger="current", level=logging.WARNING)
     if options:
+        require(option_findings(cfg, options))
         open_archs(cfg, options)
         try:
             cfg.merge_from_dict(options)

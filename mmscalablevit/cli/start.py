@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmscalablevit.checkpoints import Checkpoint
-from mmscalablevit.checks import datasets, samples, weights
+from mmscalablevit.checks import datasets, failures, samples, weights
 from mmscalablevit.cli import amp, compilation, config, distributed, options, provenance, tta
 from mmscalablevit.errors import UsageError
 from mmscalablevit.evaluation import outputs
@@ -36,7 +36,7 @@ def train(args: argparse.Namespace) -> None:
     Raises:
         UsageError: It does not fit the config or the machine, or a file cannot be used.
     """
-    with explained_errors(args.config, training=True), contextlib.ExitStack() as held:
+    with explained_errors(args, training=True), contextlib.ExitStack() as held:
         prepare_training(args, held).train()
 
 
@@ -85,7 +85,7 @@ def test(args: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
     Raises:
         UsageError: It does not fit the config or the machine, or a file cannot be used.
     """
-    with explained_errors(args.config):
+    with explained_errors(args):
         runner, written = prepare_test(args)
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
@@ -210,8 +210,8 @@ def keep_seed(cfg: Config, start: Checkpoint) -> None:
 
 
 @contextlib.contextmanager
-def explained_errors(path: str, training: bool = False) -> Iterator[None]:
-    """Say of faults in data, and in a training of those of the disk, what they ask for.
+def explained_errors(args: argparse.Namespace, training: bool = False) -> Iterator[None]:
+    """Say of faults in data and config, and in a training of those of the disk, what they ask for.
 
     Raises:
         UsageError: There is such a fault.
@@ -220,8 +220,9 @@ def explained_errors(path: str, training: bool = False) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except samples.DATA_ERRORS as error:
+    except failures.DATA_ERRORS as error:
         disk = resume.explain_disk_error(error) if training else None
-        if message := samples.explain(error, path) or disk:
+        cfg = config.load_config(args.config, args.cfg_options)
+        if message := failures.explain(error, args.config, cfg) or disk:
             raise UsageError(message) from error
         raise

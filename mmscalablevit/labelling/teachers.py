@@ -58,13 +58,13 @@ def load_teacher(
     except FAILURES as error:
         raise UsageError(f"the teacher {name} cannot be built: {first_line(error)}") from error
     if saved is not None:
-        expected, fitting = weights.fitting_entries(model, saved.weights)
+        expected, entries, fitting = weights.fitting_entries(model, saved)
         if len(fitting) < len(expected):
             raise CheckpointError(
                 f"checkpoint {checkpoint} fills {len(fitting)} of the {len(expected)} entries of"
                 f" {name}: name the config that it was trained with"
             )
-        model.load_state_dict(saved.weights, strict=False)
+        model.load_state_dict(entries, strict=False)
     return model.eval(), size
 
 

@@ -25,8 +25,9 @@ from mmscalablevit.checks.classes import (
     trained_classes,
 )
 from mmscalablevit.checks.datasets import config_findings
+from mmscalablevit.checks.failures import explain
 from mmscalablevit.checks.images import image_findings
-from mmscalablevit.checks.samples import explain, label_findings, loader_findings
+from mmscalablevit.checks.samples import label_findings, loader_findings
 from mmscalablevit.checks.token_labels import token_label_findings
 from mmscalablevit.cli import amp, config
 from mmscalablevit.cli.building import build_model
@@ -82,8 +83,9 @@ def examine(options: Options) -> Iterator[Finding]:
     try:
         model = build_model(cfg).to(get_device())
     except FAILURES as error:
-        remedy = "mend what it names in the config's model"
-        yield Finding("model", "fail", first_line(error), remedy)
+        mend = f"{first_line(error)}\nmend what it names in the config's model"
+        message = explain(error, options.config, cfg) or mend
+        yield Finding("model", "fail", *split_remedy(message))
         return
     total = sum(parameter.numel() for parameter in model.parameters())
     yield Finding("model", "ok", f"{type(model).__name__}, {total / 1e6:.2f} M parameters")
@@ -132,7 +134,7 @@ def examine_data(
                 yield from token_label_findings(cfg.model, split, dataset, options.images)
         except FAILURES as error:
             mend = f"{first_line(error)}\nmend what it names in {key}, or in the files"
-            message = explain(error, options.config) or mend
+            message = explain(error, options.config, cfg) or mend
             yield Finding(f"{split} data", "fail", *split_remedy(message))
             continue
         if len(loader):

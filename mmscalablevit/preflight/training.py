@@ -21,7 +21,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checks.samples import DATA_ERRORS, explain
+from mmscalablevit.checks.failures import DATA_ERRORS, explain
 from mmscalablevit.errors import Finding, first_line
 from mmscalablevit.evaluation.selection import type_name
 
@@ -179,7 +179,7 @@ def validation_step(cfg: Config, model: BaseModel, loader: DataLoader) -> Cost:
         return measure(loader, cfg.val_dataloader.get("num_workers", 0), model.val_step)[0]
 
 
-def step_failure(name: str, error: BaseException) -> Finding:
+def step_failure(name: str, error: BaseException, cfg: Config) -> Finding:
     """Say what a step that failed asks for."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text:
@@ -191,8 +191,9 @@ def step_failure(name: str, error: BaseException) -> Finding:
     if isinstance(error, IndexError) and "out of bounds" in text:
         remedy = "a label lies beyond num_classes: look at the lines on classes and labels"
         return Finding(name, "fail", first_line(error), remedy)
-    if known := explain(error, "CONFIG"):
-        return Finding(name, "fail", known.split("\n")[0], "look at the lines on the images")
+    if known := explain(error, "CONFIG", cfg):
+        found, _, remedy = known.partition("\n  ")
+        return Finding(name, "fail", found, remedy or "look at the lines on the images")
     remedy = "mend what it names; `python tools/train.py CONFIG` shows the whole traceback"
     return Finding(name, "fail", first_line(error), remedy)
 
@@ -216,7 +217,7 @@ def step_findings(
             count = iterations(cfg, loaders["train"], gpus)
             seconds += count * cost.pace
         except DATA_ERRORS as error:
-            finding = step_failure("train step", error)
+            finding = step_failure("train step", error, cfg)
         complete = finding.status == "ok"
         yield finding
     if "val" in loaders:
@@ -226,7 +227,7 @@ def step_findings(
             seconds += validations(cfg) * math.ceil(len(loaders["val"]) / gpus) * cost.pace
         except DATA_ERRORS as error:
             complete = False
-            yield step_failure("val step", error)
+            yield step_failure("val step", error, cfg)
     if complete and seconds:
         found = f"about {duration(seconds)}: {count} iterations, {validations(cfg)} validations"
         found += f", {gpus} at a time, if each is as fast as this one" if gpus > 1 else ""

@@ -75,6 +75,23 @@ CASES: dict[str, Case] = {
     "`--cfg-options` steps into what is no dict": lambda place: place.train_with(
         optim_wrapper__optimizer__lr__x=3
     ),
+    "`--cfg-options` misspells a nested entry": lambda place: place.train_with(
+        optim_wrapper__optimzer__lr=0.1
+    ),
+    "`--cfg-options` names what the config's parts have copied": lambda place: place.accepted(
+        place.train_with(pipeline__1__scale="(64,64)")
+    ),
+    "`--cfg-options` adds a nested entry that no class asks for": lambda place: place.accepted(
+        place.train_with(auto_scale_lr__no_such=3)
+    ),
+    "a setting that the type does not have, of a base config's other type": lambda place: (
+        place.train_with(train_dataloader__dataset__split="train")
+    ),
+    "a type is misspelt": lambda place: place.train_with(val_evaluator__type="Acuracy"),
+    "a part lacks what it needs": lambda place: place.train_edited("in_channels=32, ", ""),
+    "losses are recorded by a package that is not installed": lambda place: place.train_edited(
+        "vis_backends=[]", 'vis_backends=[{"type": "ClearMLVisBackend"}]'
+    ),
     "unknown arch": lambda place: place.train_with(model__backbone__arch="smal"),
     "an arch dict lacks a list": lambda place: place.train_edited("depths=[1, 1, 1, 1],", ""),
     "an arch dict has a misspelt key": lambda place: place.train_edited(

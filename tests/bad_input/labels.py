@@ -119,6 +119,22 @@ def other_images(place: Place) -> Messages:
     return place.train(DETECTION, "--cfg-options", f"val_evaluator.ann_file={path}")
 
 
+def other_size(place: Place) -> Messages:
+    checkpoint = place.checkpoint(SEGMENTATION)
+    for path in place.files("digits/segmentation/*/validation/*1.png"):
+        Image.open(path).crop((0, 0, 100, 128)).save(path)
+    return place.run("test.py", SEGMENTATION, checkpoint)
+
+
+def batch_of_one(place: Place) -> Messages:
+    return place.train_file(
+        "one.py",
+        '_base_ = "segmentation.py"\ntrain_dataloader = dict(batch_size=1)\n'
+        "model = dict(neck=None, decode_head=dict(_delete_=True, type='PSPHead', in_channels=256,"
+        " in_index=3, channels=8, num_classes=11, norm_cfg=dict(type='BN')))\n",
+    )
+
+
 def hidden_folder(place: Place) -> Messages:
     (place.home / "data/pets/train/.ipynb_checkpoints").mkdir()
     return place.train()
@@ -173,6 +189,8 @@ CASES: dict[str, Case] = {
         val_dataloader=None
     ),
     "the evaluator's annotations are of other images than the data set's": other_images,
+    "images of a test batch differ in size": other_size,
+    "batch norm over one value, as the batch is of one image": batch_of_one,
     "the accuracy is among more classes than there are": lambda place: place.train_with(
         val_evaluator__topk=5
     ),

@@ -12,8 +12,9 @@ from mmscalablevit.checks.classes import class_findings, inner_datasets
 from mmscalablevit.checks.configs import named_datasets
 from mmscalablevit.checks.datasets import file_findings, folder_findings, part_findings
 from mmscalablevit.checks.evaluators import evaluator_findings
+from mmscalablevit.checks.failures import explain
 from mmscalablevit.checks.label_maps import head_findings
-from mmscalablevit.checks.samples import explain, loader_findings
+from mmscalablevit.checks.samples import loader_findings
 from mmscalablevit.errors import Finding, UsageError, listed
 from tests.checks.scans import Scans
 from tests.leaves import LEAVES, load

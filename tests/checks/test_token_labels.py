@@ -5,7 +5,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader
 
-from mmscalablevit.checks.samples import explain
+from mmscalablevit.checks.failures import explain
 from mmscalablevit.checks.token_labels import token_label_findings
 from mmscalablevit.datasets.token_labels import LoadTokenLabels
 
