@@ -55,7 +55,10 @@ def check_backbone(cfg: Config, weights: bool = True) -> list[Filling]:
         UsageError: Its settings are wrong, or its pretrained weights do not fit.
         CheckpointError: The file of the weights cannot be read.
     """
-    backbone = build_backbone(cfg.model.get("backbone") or ConfigDict())
+    settings = cfg.model.get("backbone") or ConfigDict()
+    if cfg.model.get("pretrained"):  # which MMSegmentation hands on
+        settings = ConfigDict({**settings, "pretrained": cfg.model.pretrained})
+    backbone = build_backbone(settings)
     return [] if backbone is None or not weights else read_pretrained(backbone)
 
 

@@ -262,6 +262,7 @@ class LVT(PyramidBackbone):
         init_cfg: Initialisation by MMEngine's rules, on top of the released code's own.
             ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')`` loads ImageNet
             weights.
+        pretrained: None, as configs of MMSegmentation may say; weights are ``init_cfg``'s.
 
     Raises:
         ValueError: An argument is unknown, out of range or inconsistent; the message names it.
@@ -285,6 +286,7 @@ class LVT(PyramidBackbone):
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        pretrained: None = None,
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, {}, PER_STAGE_KEYS)
         check_arch(settings)
@@ -297,6 +299,7 @@ class LVT(PyramidBackbone):
             norm_eps=NORM_EPS if output_norms else None,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
+            pretrained=pretrained,
         )
         self.apply(init_layer)
         for module in self.modules():

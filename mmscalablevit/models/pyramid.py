@@ -133,10 +133,11 @@ class PyramidBackbone(BaseModule):
         init_cfg: Initialisation by MMEngine's rules. ``dict(type='Pretrained',
             checkpoint=FILE, prefix='backbone.')`` must fill every entry of the backbone,
             save the output norms that the file's model did not have.
+        pretrained: None; MMSegmentation hands what its bases say of ResNet on to any backbone.
 
     Raises:
-        ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist, or the
-            rate is no probability.
+        ValueError: ``out_indices`` or ``frozen_stages`` names a stage that does not exist, the
+            rate is no probability, or ``pretrained`` is not None.
     """
 
     # Whether the released classifiers have a norm between the last stage and the head.
@@ -152,8 +153,15 @@ class PyramidBackbone(BaseModule):
         norm_eps: float | None,
         frozen_stages: int,
         init_cfg: dict | list[dict] | None,
+        pretrained: str | None,
     ) -> None:
         super().__init__(init_cfg)
+        if pretrained is not None:
+            raise ValueError(
+                f"pretrained={pretrained!r} is another backbone's: write pretrained=None in the"
+                " model, and in the backbone"
+                " init_cfg=dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')"
+            )
         self.arch = arch
         self.in_channels = in_channels
         self.embed_dims = tuple(arch["embed_dims"])

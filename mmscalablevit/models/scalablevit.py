@@ -375,6 +375,7 @@ class ScalableViT(PyramidBackbone):
         init_cfg: Initialisation by MMEngine's rules, on top of the released code's own.
             ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')`` loads ImageNet
             weights.
+        pretrained: None, as configs of MMSegmentation may say; weights are ``init_cfg``'s.
 
     Raises:
         ValueError: An argument is unknown, out of range or inconsistent; the message names it.
@@ -394,6 +395,7 @@ class ScalableViT(PyramidBackbone):
         frozen_stages: int = -1,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        pretrained: None = None,
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         check_arch(settings)
@@ -406,6 +408,7 @@ class ScalableViT(PyramidBackbone):
             norm_eps=1e-6,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
+            pretrained=pretrained,
         )
         self.apply(init_layer)
 

@@ -299,6 +299,7 @@ class STViT(PyramidBackbone):
             the released code's own for all layers of the body.
             ``dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')`` loads ImageNet
             weights.
+        pretrained: None, as configs of MMSegmentation may say; weights are ``init_cfg``'s.
 
     Raises:
         ValueError: An argument is unknown, out of range or inconsistent; the message names it.
@@ -322,6 +323,7 @@ class STViT(PyramidBackbone):
         norm_cfg: dict | None = None,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        pretrained: None = None,
     ) -> None:
         settings = resolve_arch(arch, ARCH_ZOO, DEFAULTS, PER_STAGE_KEYS)
         check_arch(settings)
@@ -336,6 +338,7 @@ class STViT(PyramidBackbone):
             norm_eps=1e-6 if output_norms else None,
             frozen_stages=frozen_stages,
             init_cfg=init_cfg,
+            pretrained=pretrained,
         )
 
 

@@ -135,6 +135,10 @@ def batch_of_one(place: Place) -> Messages:
     )
 
 
+def of_resnet(place: Place) -> Messages:
+    return place.train(SEGMENTATION, "--cfg-options", "model.pretrained=open-mmlab://resnet50_v1c")
+
+
 def hidden_folder(place: Place) -> Messages:
     (place.home / "data/pets/train/.ipynb_checkpoints").mkdir()
     return place.train()
@@ -189,6 +193,7 @@ CASES: dict[str, Case] = {
         val_dataloader=None
     ),
     "the evaluator's annotations are of other images than the data set's": other_images,
+    "a base of MMSegmentation names weights of ResNet": of_resnet,
     "images of a test batch differ in size": other_size,
     "batch norm over one value, as the batch is of one image": batch_of_one,
     "the accuracy is among more classes than there are": lambda place: place.train_with(

@@ -120,3 +120,11 @@ def test_wrong_inputs_are_named(family):
             model(torch.randn(shape))
         for word in [*words, type(model).__name__]:
             assert word in str(error.value)
+
+
+@each_family
+def test_weights_of_another_backbone_are_refused_and_none_is_accepted(family):
+    kind, arch = FAMILIES[family].backbone, FAMILIES[family].tiny_arch
+    kind(arch, pretrained=None)
+    with pytest.raises(ValueError, match=r"'torchvision://resnet50'.*pretrained=None.*init_cfg"):
+        kind(arch, pretrained="torchvision://resnet50")
