@@ -81,6 +81,19 @@ def config_findings(cfg: Config, split: str) -> Iterator[Finding]:
 
 def part_findings(cfg: Config) -> Iterator[Finding]:
     """Look for parts of a config without those that the Runner wants beside them."""
+    kind = cfg.get("runner_type") or "Runner"
+    if kind != "Runner" or cfg.get("strategy"):
+        found = (
+            f"runner_type={kind}: trainings have a Runner of their own here, which goes on after"
+            " any fault; it has no strategies (FSDP, DeepSpeed, ColossalAI)"
+        )
+        remedy = (
+            "take runner_type and strategy out, or train with MMEngine's, behind torchrun with"
+            " launcher='pytorch' in the config: python -c \"from mmengine.config import Config;"
+            " from mmengine.runner import FlexibleRunner as R;"
+            f" R.from_cfg(Config.fromfile('{cfg.filename}')).train()\""
+        )
+        yield Finding("train parts", "fail", found, remedy)
     thirds = {"train": "optim_wrapper", "val": "val_evaluator", "test": "test_evaluator"}
     for split, third in thirds.items():
         parts = (f"{split}_dataloader", f"{split}_cfg", third)

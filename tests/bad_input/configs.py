@@ -88,6 +88,7 @@ CASES: dict[str, Case] = {
         place.train_with(train_dataloader__dataset__split="train")
     ),
     "a type is misspelt": lambda place: place.train_with(val_evaluator__type="Acuracy"),
+    "another runner is named": lambda place: place.train_with(runner_type="FlexibleRunner"),
     "a part lacks what it needs": lambda place: place.train_edited("in_channels=32, ", ""),
     "losses are recorded by a package that is not installed": lambda place: place.train_edited(
         "vis_backends=[]", 'vis_backends=[{"type": "ClearMLVisBackend"}]'
