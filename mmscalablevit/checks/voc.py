@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 
+from mmscalablevit.checks.annotations import loads_masks
 from mmscalablevit.checks.configs import class_names, dataset_class
 from mmscalablevit.errors import Finding, listed
 
@@ -37,6 +38,10 @@ def voc_findings(cfg: Config, split: str, dataset: Mapping[str, Any]) -> Iterato
         getattr(method, "__module__", "") != "mmdet.datasets.xml_style" for method in methods
     ):
         return
+    if loads_masks(dataset.get("pipeline")):
+        found = f"{images}: Pascal VOC's boxes have no masks, which the pipeline loads"
+        remedy = f"LoadAnnotations without with_mask in the pipeline of {split}_dataloader"
+        yield Finding(f"{split} masks", "fail", found, remedy)
     prefix = os.path.join(root, (dataset.get("data_prefix") or {}).get("sub_data_root") or "")
     folder = os.path.join(prefix, dataset.get("ann_subdir", "Annotations"))
     paths = [os.path.join(folder, f"{name}.xml") for name in list_from_file(images)]

@@ -108,3 +108,13 @@ def test_boxes_of_no_area_or_outside(home: Path) -> None:
     places = [f"{home}/Annotations/{stem}.xml" for stem in "ab"]
     words = "3 on 2 images; 1 outside their image ({}); 1 of no area ({})"
     assert words.format(*places) in finding.found
+
+
+def test_masks_are_not_there(home: Path) -> None:
+    dataset = {
+        **settings(home, CELLS),
+        "pipeline": [{"type": "LoadAnnotations", "with_mask": True}],
+    }
+    first, *_ = voc_findings(Config({"default_scope": "mmdet"}), "val", dataset)
+    assert first.status == "fail" and first.found.endswith("no masks, which the pipeline loads")
+    assert "with_mask in the pipeline of val_dataloader" in first.remedy
