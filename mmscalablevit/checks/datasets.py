@@ -123,15 +123,14 @@ def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
             place_them = f"or name their place: --cfg-options {place}.data_root=DIR"
             yield Finding(name, "fail", found, f"put or link the data there, {place_them}")
     for key, evaluator in named_evaluators(cfg, split):
-        path = evaluator.get("ann_file")
-        if not isinstance(path, str) or "://" in path or not _is_local(evaluator):
-            continue
-        if not Path(path).is_file():
-            found = f"{key}: ann_file {path} does not exist"
-            remedy = (
-                f"name the annotations of {split}_dataloader: --cfg-options {key}.ann_file=FILE"
-            )
-            yield Finding(name, "fail", found, remedy)
+        for argument in ("ann_file", "seg_prefix"):
+            path = evaluator.get(argument)
+            if not isinstance(path, str) or "://" in path or not _is_local(evaluator):
+                continue
+            if not Path(path).exists():
+                found = f"{key}: {argument} {path} does not exist"
+                remedy = f"name that of {split}_dataloader: --cfg-options {key}.{argument}=PATH"
+                yield Finding(name, "fail", found, remedy)
 
 
 def missing_paths(dataset: Mapping[str, Any]) -> list[str]:

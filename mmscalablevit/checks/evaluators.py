@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from mmscalablevit.checks.configs import (
     named_datasets,
     named_evaluators,
 )
+from mmscalablevit.checks.failures import dicts
 from mmscalablevit.checks.label_maps import decode_heads
 from mmscalablevit.errors import Finding
 from mmscalablevit.evaluation.selection import available_metrics, type_name
@@ -31,6 +33,7 @@ def evaluator_findings(cfg: Config, split: str) -> Iterator[Finding]:
     """
     if not any(named_datasets(cfg, split)):
         return
+    yield from _reduced_findings(cfg, split)
     for place, evaluator in named_evaluators(cfg, split):
         kind = type_name(dict(evaluator))
         if kind in ("CocoMetric", "CocoPanopticMetric", "PanopticQuality"):
@@ -41,6 +44,33 @@ def evaluator_findings(cfg: Config, split: str) -> Iterator[Finding]:
             yield from _ignored_findings(cfg, split, place, evaluator)
         if kind == "Accuracy":
             yield from _topk_findings(cfg, split, place, evaluator)
+
+
+def _reduced_findings(cfg: Config, split: str) -> Iterator[Finding]:
+    """Compare whether label maps lose their label 0 with whether a training's do."""
+    trained = {reduced for _, reduced in _reduced(cfg, "train")}
+    for place, reduced in _reduced(cfg, split) if len(trained) == 1 else ():
+        if reduced not in trained:
+            found = (
+                f"{place}: reduce_zero_label is {reduced}, in train_dataloader {not reduced}: the"
+                " labels are numbered otherwise than in training"
+            )
+            remedy = f"--cfg-options {place}.reduce_zero_label={not reduced}, or in its pipeline"
+            yield Finding(f"{split} labels", "fail", found, remedy)
+
+
+def _reduced(cfg: Config, split: str) -> Iterator[tuple[str, bool]]:
+    """Tell of a split's data sets of label maps whether label 0 is taken out of these."""
+    for place, dataset in named_datasets(cfg, split):
+        kind = dataset_class(cfg, dataset)
+        if not isinstance(kind, type) or not hasattr(kind, "get_label_map"):
+            continue
+        argument = inspect.signature(kind).parameters.get("reduce_zero_label")
+        reduced = dataset.get("reduce_zero_label", argument.default if argument else False)
+        for _, step in dicts(dataset.get("pipeline") or []):
+            given = step.get("reduce_zero_label")
+            reduced = reduced if given is None else given
+        yield place, bool(reduced)
 
 
 def _file_findings(

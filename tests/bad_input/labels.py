@@ -194,6 +194,9 @@ CASES: dict[str, Case] = {
     ),
     "the evaluator's annotations are of other images than the data set's": other_images,
     "a base of MMSegmentation names weights of ResNet": of_resnet,
+    "label 0 is taken out in the training alone": lambda place: place.train(
+        SEGMENTATION, "--cfg-options", "train_dataloader.dataset.reduce_zero_label=True"
+    ),
     "images of a test batch differ in size": other_size,
     "batch norm over one value, as the batch is of one image": batch_of_one,
     "the accuracy is among more classes than there are": lambda place: place.train_with(

@@ -15,6 +15,7 @@ from mmengine.runner import FlexibleRunner
 
 from tests import tiny_projects
 from tests.in_process import TOOLS, process_kept
+from tests.tools.test_train_test import free_port
 
 pytest.importorskip("mmdet")
 
@@ -84,3 +85,20 @@ def test_mmengines_other_runner_trains_as_the_refusal_says(
     with process_kept():
         FlexibleRunner.from_cfg(Config.fromfile("flexible.py")).train()
     assert (home / "flexible/epoch_1.pth").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_backbone_whose_last_stage_nothing_reads(home: Path) -> None:
+    """From weights that have the stage; parameters without a gradient would stop the training."""
+    pytest.importorskip("mmpretrain")
+    tiny_projects.save_checkpoint(home / "classification.py", home / "whole.pth")
+    init_cfg = 'dict(type="Pretrained", checkpoint="whole.pth", prefix="backbone.")'
+    (home / "third.py").write_text(
+        f'_base_ = "classification.py"\nmodel = dict(head=dict(in_channels=24), backbone=dict('
+        f"out_indices=(2,), init_cfg={init_cfg}))\ntrain_cfg = dict(max_epochs=2)\n"
+    )
+    environment = {**os.environ, "PYTHON": sys.executable, "PORT": free_port()}
+    command = ["bash", str(TOOLS / "dist_train.sh"), "third.py", "2"]
+    run = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert (home / "work_dirs/third/epoch_2.pth").is_file()
