@@ -222,7 +222,8 @@ def explained_errors(args: argparse.Namespace, training: bool = False) -> Iterat
         raise
     except failures.DATA_ERRORS as error:
         disk = resume.explain_disk_error(error) if training else None
-        cfg = config.load_config(args.config, args.cfg_options)
+        read = os.path.isfile(args.config)  # it may be gone by now
+        cfg = config.load_config(args.config, args.cfg_options) if read else None
         if message := failures.explain(error, args.config, cfg) or disk:
             raise UsageError(message) from error
         raise

@@ -179,7 +179,7 @@ def validation_step(cfg: Config, model: BaseModel, loader: DataLoader) -> Cost:
         return measure(loader, cfg.val_dataloader.get("num_workers", 0), model.val_step)[0]
 
 
-def step_failure(name: str, error: BaseException, cfg: Config) -> Finding:
+def step_failure(name: str, error: BaseException, cfg: Config | None = None) -> Finding:
     """Say what a step that failed asks for."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text:

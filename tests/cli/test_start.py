@@ -60,12 +60,12 @@ def test_what_the_user_can_mend_ends_a_tool_with_a_message(monkeypatch):
     monkeypatch.setattr(tool, "use_safe_loading", lambda: None)
 
     def work(args: argparse.Namespace) -> None:
-        with start.explained_errors("own.py", training=args.training):
+        with start.explained_errors(args, training=args.training):
             raise args.error
 
     def end(error: Exception, training: bool = True) -> str:
         with pytest.raises(SystemExit) as stop:
-            tool.run(work, argparse.Namespace(error=error, training=training))
+            tool.run(work, argparse.Namespace(error=error, training=training, config="own.py"))
         return stop.value.code
 
     for kind in (UsageError, CheckpointError, InputError):
@@ -77,6 +77,6 @@ def test_what_the_user_can_mend_ends_a_tool_with_a_message(monkeypatch):
     assert "go on with --resume auto" in end(full)
     for error, training in ((full, False), (ValueError("unknown"), True)):
         with pytest.raises(type(error)):  # what nobody expects keeps its traceback
-            tool.run(work, argparse.Namespace(error=error, training=training))
+            tool.run(work, argparse.Namespace(error=error, training=training, config="own.py"))
     assert tool.run(lambda args: None, argparse.Namespace()) == 0
     assert tool.run(lambda args: 3, argparse.Namespace()) == 3
