@@ -72,7 +72,7 @@ def make(args: argparse.Namespace) -> None:
         UsageError: The work cannot be done.
     """
     MMLogger.get_instance("make_token_labels", log_level="WARNING")
-    with explained_errors(args.config):
+    with explained_errors(args):
         make_maps(args)
 
 

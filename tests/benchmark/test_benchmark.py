@@ -259,6 +259,7 @@ FAILING = {
 }
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_named_and_ends_the_run_or_is_left_out(tmp_path: Path) -> None:
     for name, (code, _) in FAILING.items():
         (tmp_path / name).write_text(f"{code}\n")

@@ -99,6 +99,7 @@ def test_autocast_training_step(family):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 @each_family
 @pytest.mark.usefixtures("compiler")
 def test_traces_without_a_graph_break_also_when_sizes_vary(family):
