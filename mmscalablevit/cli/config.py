@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if options:
         require(option_findings(cfg, options))
         open_archs(cfg, options)
+        move_data(cfg, options)
         try:
             cfg.merge_from_dict(options)
         except (LookupError, TypeError, ValueError) as error:
@@ -57,6 +58,33 @@ def open_archs(cfg: Config, options: Iterable[str]) -> None:
             entry = entry.get(name) if isinstance(entry, (Config, dict)) else None
         if arch and isinstance(entry, dict) and isinstance(entry.get("arch"), str):
             entry["arch"] = {"base": entry["arch"]}
+
+
+def move_data(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Let the option ``data_root`` change all paths below the config's ``data_root``.
+
+    Data sets and evaluators have copies of that variable, made when the config was read.
+
+    Args:
+        cfg: The config, changed in place.
+        options: Names of entries, with their new values.
+    """
+    old, new = cfg.get("data_root"), options.get("data_root")
+    if not isinstance(old, str) or not isinstance(new, str):
+        return
+    old, new = old.rstrip("/"), new.rstrip("/")
+
+    def moved(entry: Any) -> Any:
+        if isinstance(entry, str) and f"{entry}/".startswith(f"{old}/"):
+            return new + entry.removeprefix(old)
+        if isinstance(entry, dict):
+            entry.update({key: moved(value) for key, value in entry.items()})
+        elif isinstance(entry, (list, tuple)):
+            return type(entry)(moved(value) for value in entry)
+        return entry
+
+    for key, value in cfg.items():
+        cfg[key] = moved(value)
 
 
 def parse_size(text: str) -> tuple[int, int]:

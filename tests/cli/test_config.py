@@ -27,6 +27,27 @@ def test_options_may_say_what_differs_from_a_named_architecture(tmp_path):
     assert cfg.model == {"backbone": {"arch": "base", "depth": 3}, "neck": {"arch": {"x": 1}}}
 
 
+def test_the_option_data_root_moves_all_that_lies_below_it(tmp_path):
+    path = tmp_path / "cells.py"
+    path.write_text(
+        "data_root = 'data/cells/'\n"
+        "model = dict(type='A', name='data/cellsize')\n"
+        "train_dataloader = dict(dataset=dict(data_root=data_root, ann_file='x.json'))\n"
+        "val_dataloader = dict(dataset=dict(datasets=[dict(data_root=data_root, n=1)]))\n"
+        "val_evaluator = [dict(ann_file=data_root + 'x.json')]\n"
+    )
+    cfg = config.load_config(str(path), {"data_root": "/disk", "model.type": "B"})
+    assert cfg.data_root == "/disk" and cfg.model == {"type": "B", "name": "data/cellsize"}
+    assert cfg.train_dataloader.dataset == {"data_root": "/disk/", "ann_file": "x.json"}
+    assert cfg.val_dataloader.dataset.datasets[0] == {"data_root": "/disk/", "n": 1}
+    assert cfg.val_evaluator[0].ann_file == "/disk/x.json"
+    part = "train_dataloader.dataset.data_root"
+    cfg = config.load_config(str(path), {"data_root": "/disk", part: "/other"})
+    assert cfg.train_dataloader.dataset.data_root == "/other"
+    path.write_text("model = dict(type='A')\n")
+    assert config.load_config(str(path), {"data_root": "/disk"}).data_root == "/disk"
+
+
 def test_the_work_directory_is_the_options_the_configs_or_the_default():
     cfg = Config({"model": {}})
     config.set_work_dir(cfg, "configs/a_b.py", None)
