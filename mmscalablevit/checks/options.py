@@ -33,6 +33,8 @@ def option_findings(cfg: Config, options: Iterable[str]) -> Iterator[Finding]:
     for option in options:
         name = f"--cfg-options {option}"
         first, _, rest = option.partition(".")
+        if option == "data_root":
+            continue  # what lies below it moves with it
         if first in cfg and first not in _READ:
             copies = [f"{place}.{rest}".rstrip(".") for place in _copies(cfg, first)]
             found = f"{name}: nothing reads {first} any more, the config's parts have copied it"
