@@ -67,7 +67,7 @@ cell() {
     else
         tee -a "$work/tables.md" <"$work/$name.txt"
     fi
-    "$PYTHON" mmscalablevit/benchmark/gpu_rows.py "$work/cells" "$out/results.json" >"$work/rows.txt"
+    "$PYTHON" tools/gpu_rows.py "$work/cells" "$out/results.json" >"$work/rows.txt"
     { cat "$work/rows.txt" "$work/tables.md"; } >"$out/rows.md"
 }
 

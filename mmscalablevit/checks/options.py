@@ -33,7 +33,7 @@ def option_findings(cfg: Config, options: Iterable[str]) -> Iterator[Finding]:
     for option in options:
         name = f"--cfg-options {option}"
         first, _, rest = option.partition(".")
-        if option == "data_root":
+        if option == "data_root" and option in cfg:
             continue  # what lies below it moves with it
         if first in cfg and first not in _READ:
             copies = [f"{place}.{rest}".rstrip(".") for place in _copies(cfg, first)]

@@ -61,7 +61,7 @@ def open_archs(cfg: Config, options: Iterable[str]) -> None:
 
 
 def move_data(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Let the option ``data_root`` change all paths below the config's ``data_root``.
+    """Let the option ``data_root`` move what data sets and evaluators have below the config's own.
 
     Data sets and evaluators have copies of that variable, made when the config was read.
 
@@ -84,7 +84,8 @@ def move_data(cfg: Config, options: Mapping[str, Any]) -> None:
         return entry
 
     for key, value in cfg.items():
-        cfg[key] = moved(value)
+        if key.endswith(("_dataloader", "_evaluator")):
+            cfg[key] = moved(value)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 from mmcv import ops
 
 from mmscalablevit.benchmark import mmcv_ops
-from mmscalablevit.benchmark.gpu_rows import parity_rows, ratio_rows
 
 ROOT = Path(__file__).parents[2]
+ROWS = runpy.run_path(str(ROOT / "tools/gpu_rows.py"))
+parity_rows, ratio_rows = ROWS["parity_rows"], ROWS["ratio_rows"]
 
 
 def entry(text: str, batch: int, *seconds: float, peak: int = 1000) -> dict:

@@ -10,6 +10,7 @@ from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
 from torch._inductor.utils import run_and_get_code
 
+from mmscalablevit.checks.options import option_findings
 from mmscalablevit.cli import compilation, config, options
 from mmscalablevit.errors import UsageError
 from mmscalablevit.models.layers import FFN
@@ -35,8 +36,10 @@ def test_the_option_data_root_moves_all_that_lies_below_it(tmp_path):
         "train_dataloader = dict(dataset=dict(data_root=data_root, ann_file='x.json'))\n"
         "val_dataloader = dict(dataset=dict(datasets=[dict(data_root=data_root, n=1)]))\n"
         "val_evaluator = [dict(ann_file=data_root + 'x.json')]\n"
+        "load_from = data_root + 'weights.pth'\n"
     )
     cfg = config.load_config(str(path), {"data_root": "/disk", "model.type": "B"})
+    assert cfg.load_from == "data/cells/weights.pth"
     assert cfg.data_root == "/disk" and cfg.model == {"type": "B", "name": "data/cellsize"}
     assert cfg.train_dataloader.dataset == {"data_root": "/disk/", "ann_file": "x.json"}
     assert cfg.val_dataloader.dataset.datasets[0] == {"data_root": "/disk/", "n": 1}
@@ -44,7 +47,11 @@ def test_the_option_data_root_moves_all_that_lies_below_it(tmp_path):
     part = "train_dataloader.dataset.data_root"
     cfg = config.load_config(str(path), {"data_root": "/disk", part: "/other"})
     assert cfg.train_dataloader.dataset.data_root == "/other"
+    assert not list(option_findings(cfg, {"data_root": "/disk"}))
     path.write_text("model = dict(type='A')\n")
+    cfg = config.load_config(str(path))
+    (finding,) = option_findings(cfg, {"data_root": "/disk"})
+    assert "no such entry" in finding.found
     assert config.load_config(str(path), {"data_root": "/disk"}).data_root == "/disk"
 
 

@@ -2,7 +2,7 @@
 
 A program of its own, of the standard library alone: it runs after each cell, and takes no time.
 
-    python mmscalablevit/benchmark/gpu_rows.py FOLDER_OF_CELLS RESULTS_JSON
+    python tools/gpu_rows.py FOLDER_OF_CELLS RESULTS_JSON
 """
 
 from __future__ import annotations
