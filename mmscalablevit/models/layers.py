@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
@@ -33,6 +34,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     Returns:
         (B, heads, N, d_v).
     """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        # There the backward pass takes several times as long in bfloat16 as in float32.
+        bias = bias if bias is None or bias.dtype == torch.bool else bias.float()
+        with torch.autocast("cpu", enabled=False):
+            return attend(q.float(), k.float(), v.float(), scale, bias).to(torch.bfloat16)
     # The fused kernels want one head width. Zeros add nothing to a product of q and k, and
     # the columns that zeros in v produce are cut off, so padding is exact.
     width, extra = v.shape[-1], v.shape[-1] - q.shape[-1]
