@@ -28,5 +28,7 @@ def load(name: str) -> Config:
 def build(name: str) -> nn.Module:
     """The model of a config, with shapes and without values."""
     cfg = load(name)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device("meta"):
+    # MMPretrain's ResNet reads values of a tensor when it is built.
+    device = torch.device("cpu" if name.startswith("resnet18") else "meta")
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), device:
         return MODELS.build({"data_preprocessor": None, **cfg.model})

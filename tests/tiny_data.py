@@ -199,3 +199,34 @@ def write_ade20k(root: Path) -> None:
             path = root / "annotations" / split / f"{stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(labels).save(path)
+
+
+def write_bccd(root: Path, classes: tuple[str, ...]) -> None:
+    """Write Pascal VOC's layout, with a box of each class on each image."""
+    for split, count in (("trainval", 4), ("test", 2)):
+        stems = [f"{split}_{index}" for index in range(count)]
+        path = root / "ImageSets/Main" / f"{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(stems))
+        for index, stem in enumerate(stems):
+            save_image(root / "JPEGImages" / f"{stem}.jpg", (60, 80), seed=index)
+            objects = "".join(
+                f"<object><name>{name}</name><bndbox><xmin>{1 + 20 * k}</xmin><ymin>10</ymin>"
+                f"<xmax>{25 + 20 * k}</xmax><ymax>40</ymax></bndbox></object>"
+                for k, name in enumerate(classes)
+            )
+            size = "<size><width>80</width><height>60</height><depth>3</depth></size>"
+            path = root / "Annotations" / f"{stem}.xml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"<annotation>{size}{objects}</annotation>")
+
+
+def write_camvid(root: Path, num_classes: int) -> None:
+    """Write frames and label maps, the number of classes as the label of void."""
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for index in range(count):
+            save_image(root / split / f"{index}.png", (60, 80), seed=index)
+            labels = np.arange(60 * 80, dtype=np.int64).reshape(60, 80) // 9 % (num_classes + 1)
+            path = root / f"{split}annot" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labels.astype(np.uint8)).save(path)

@@ -32,6 +32,9 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     classes = load("scalablevit-tiny_1xb128_cifar10-96px").train_dataloader.dataset.metainfo.classes
     tiny_data.write_class_folders(home / "data/cifar10", classes, {"train": 4, "test": 2})
     tiny_data.write_label_maps(home / "data/cifar10/train", home / "data/cifar10/labels")
+    cells = load("retinanet_scalablevit-tiny_fpn_1xb4_bccd").metainfo.classes
+    tiny_data.write_bccd(home / "data/bccd", cells)
+    tiny_data.write_camvid(home / "data/camvid", num_classes=11)
     prepare_digits(home / "data/digits", num_train=4, num_val=2)
     digits = home / "data/digits/classification"
     tiny_data.write_label_maps(digits / "train", digits / "labels")

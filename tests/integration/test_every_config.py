@@ -56,7 +56,8 @@ def metric_names(cfg: Config) -> set[str]:
         else:
             wanted = evaluator[EVALUATORS[kind][0]]
             wanted = [wanted] if isinstance(wanted, str) else wanted
-            names |= {f"coco/{name}_mAP" if kind == "CocoMetric" else name for name in wanted}
+            form = {"CocoMetric": "coco/{}_mAP", "VOCMetric": "pascal_voc/{}"}.get(kind, "{}")
+            names |= {form.format(name) for name in wanted}
     return names
 
 
