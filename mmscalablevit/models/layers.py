@@ -34,7 +34,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     Returns:
         (B, heads, N, d_v).
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+    if q.is_cpu and q.dtype == torch.bfloat16 and q.requires_grad:
         # There the backward pass takes several times as long in bfloat16 as in float32.
         bias = bias if bias is None or bias.dtype == torch.bool else bias.float()
         with torch.autocast("cpu", enabled=False):

@@ -204,7 +204,7 @@ class TokenReduction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, ceil(H/r), ceil(W/r), C')."""
         x = to_nchw(pad_to_multiple(x, self.spatial_ratio))
-        if x.is_cpu and torch.is_autocast_enabled("cpu"):
+        if x.is_cpu and x.requires_grad and torch.is_autocast_enabled("cpu"):
             # There the backward pass takes ten times as long in bfloat16 as in float32.
             with torch.autocast("cpu", enabled=False):
                 x = self.depthwise(x.float())
