@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,6 +116,8 @@ def file_findings(cfg: Config, split: str) -> Iterator[Finding]:
     """Say which files the data sets of a split, and its evaluators, name and the disk lacks."""
     name = f"{split} files"
     for place, dataset in named_datasets(cfg, split):
+        if _fetches(dataset_class(cfg, dataset), dataset):
+            continue
         if missing := missing_paths(dataset):
             verb = "does" if len(missing) == 1 else "do"
             found = f"{place}: {', '.join(missing)} {verb} not exist"
@@ -156,6 +159,12 @@ def missing_paths(dataset: Mapping[str, Any]) -> list[str]:
         if place and "://" not in place and not os.path.exists(place):
             missing.append(f"{name} ({place})" if root else name)
     return missing
+
+
+def _fetches(kind: Any, dataset: Mapping[str, Any]) -> bool:
+    """Whether a data set downloads what the disk lacks, as MMPretrain's CIFAR10 and MNIST do."""
+    settings = inspect.signature(kind).parameters if isinstance(kind, type) else {}
+    return "download" in settings and dataset.get("download", settings["download"].default) is True
 
 
 def _is_local(settings: Mapping[str, Any]) -> bool:

@@ -37,6 +37,17 @@ _KNOWN = (
     (r"cannot identify image file", f"a label map is no image\n  {_FIND}"),
     (r"image file is truncated", f"a label map is cut short\n  {_FIND}"),
     (r"!buf\.empty\(\)", f"an image file is empty\n  {_FIND}"),
+    (
+        r"index (\d+) is out of bounds for dimension 0 with size (\d+)",
+        "label {0} where there are {1} classes\n  write labels below {1}; if {0} is the head's"
+        " ignore_index: MMSegmentation's CrossEntropyLoss takes no class_weight where pixels are"
+        " ignored, take it out",
+    ),
+    (
+        r"<urlopen error ([^>]*)>",
+        "an address that the config or one of its classes names cannot be reached: {0}\n  fetch the"
+        " file on a machine with a network and name its path here",
+    ),
     (r"need at least one array to concatenate", f"{EMPTY}\n  {FILL}"),  # MMEngine's data sets
     (
         r"Found 0 files in subfolders of: ([^\n]*?)\. Supp",

@@ -184,6 +184,9 @@ CASES: dict[str, Case] = {
         two_values(place)
     ),
     "a single class has a softmax loss": lambda place: place.train(two_values(place, '"digit"')),
+    "classes are weighted by a loss that takes no ignored pixels": lambda place: place.train(
+        two_values(place), "--cfg-options", "model.decode_head.loss_decode.class_weight=[1.0,2.0]"
+    ),
     "the head ignores another label than padded pixels get": lambda place: place.train_file(
         "void.py", '_base_ = "segmentation.py"\nmodel = dict(decode_head=dict(ignore_index=11))\n'
     ),

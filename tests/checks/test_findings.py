@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.error import URLError
+
 import pytest
 import torch
 from mmcv.transforms import Compose, LoadImageFromFile
@@ -111,6 +113,23 @@ def test_files_that_are_not_on_this_disk_are_let_pass(tmp_path) -> None:
     assert found == "val_evaluator.1: ann_file absent.json does not exist"
     assert not faults({}, {**evaluator, "backend_args": remote})
     assert not faults({}, {**evaluator, "ann_file": "https://host/absent.json"})
+
+
+def test_data_that_download_themselves_may_be_absent() -> None:
+    pytest.importorskip("mmpretrain.datasets")
+
+    def faults(**dataset: object) -> list[Finding]:
+        loader = {"dataset": {"data_root": "absent", **dataset}}
+        return list(
+            file_findings(
+                Config({"default_scope": "mmpretrain", "train_dataloader": loader}), "train"
+            )
+        )
+
+    assert not faults(type="CIFAR10") and not faults(type="MNIST")
+    assert len(faults(type="CIFAR10", download=False)) == len(faults(type="ImageNet")) == 1
+    failure = URLError(OSError(-2, "Name or service not known"))
+    assert "cannot be reached: [Errno -2] Name" in (explain(failure, "config.py") or "")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

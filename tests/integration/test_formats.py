@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ def cityscapes(home: Path) -> Settings:
     return "mmdet", detector(8), dataset
 
 
+def open_images(home: Path) -> Settings:
+    image(home / "OpenImages/train/a.jpg")
+    (home / "train.csv").write_text("ImageID,...\na,x,/m/1,1,0.1,0.5,0.1,0.6,0,0,0,0,0\n")
+    (home / "labels.csv").write_text("/m/1,Cell\n/m/2,Platelet\n")
+    (home / "tree.json").write_text(json.dumps({"LabelName": "/m/0", "Subcategory": []}))
+    metas = [{"filename": "OpenImages/train/a.jpg", "ori_shape": (64, 64, 3)}]
+    (home / "metas.pkl").write_bytes(pickle.dumps(metas))
+    files = {"label_file": "labels.csv", "hierarchy_file": "tree.json"}
+    dataset = {
+        "type": "OpenImagesDataset", "ann_file": "train.csv", "meta_file": "metas.pkl",
+        "data_prefix": {"img": "OpenImages/train/"},
+        **{key: str(home / name) for key, name in files.items()},
+    }  # fmt: skip
+    return "mmdet", detector(2), dataset
+
+
 def listed_maps(home: Path) -> Settings:
     for stem in ("a", "b"):
         image(home / f"img/{stem}.jpg")
@@ -108,7 +125,9 @@ def several_labels(home: Path) -> Settings:
     return "mmpretrain", model, {"type": "MultiLabelDataset", "ann_file": "train.json"}
 
 
-FORMATS = (wider_face, crowd_human, cityscapes, listed_maps, listed_images, several_labels)
+FORMATS = (
+    wider_face, crowd_human, cityscapes, open_images, listed_maps, listed_images, several_labels
+)  # fmt: skip
 
 
 @pytest.mark.slow
