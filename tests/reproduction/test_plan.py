@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from mmscalablevit.cli.config import load_config
 from mmscalablevit.errors import UsageError
 from mmscalablevit.reproduction import plan
 from mmscalablevit.reproduction.published import load_tables
@@ -62,6 +65,33 @@ def test_the_digits_can_be_planned():
     trainings = plan_all(path, *load_tables(path))
     assert len(trainings) == 12
     assert all(training.schedule.gpus == 1 and not training.needs for training in trainings)
+
+
+@pytest.mark.slow
+def test_the_ablations_in_miniature_differ_as_the_papers_do():
+    """In nothing but what the paper's configs change, and in the seed."""
+
+    def changes(backbone: Mapping[str, Any]) -> tuple[list[str], bool, bool]:
+        arch = backbone.get("arch", "small")
+        arch = {} if arch == "small" else arch
+        thin = set(arch.get("channel_ratios", ())) == {1.0}
+        return arch.get("attentions", ["IWSA", "SSA"]), arch.get("peg", True), thin
+
+    path = ROOT / "configs" / "ablations.yml"
+    small, paper = load_tables(path), load_tables()
+    trainings = {training.config: training for training in plan_all(path, *small)}
+    assert len(trainings) == 24
+    assert len({training.schedule for training in trainings.values()}) == 1
+    for part in ("5a", "5b"):
+        rows = {row.name: row for row in paper[part].rows}
+        assert [row.name for row in small[f"ablations-{part}"].rows] == list(rows)
+        for row in small[f"ablations-{part}"].rows:
+            assert row.published["imagenet"] == rows[row.name].published["top1"]
+            whole = load_config(str(rows[row.name].runs[0].config)).model.backbone
+            for seed, run in enumerate(row.runs):
+                content = trainings[run.config].content
+                assert changes(content["model"]["backbone"]) == changes(whole), row.name
+                assert content["randomness"]["seed"] == seed
 
 
 def test_pretraining_comes_first_also_where_the_table_has_no_row_for_it(tmp_path):

@@ -1,0 +1,3 @@
+_base_ = "./scalablevit-micro-ssa-iwsa_1xb128_cifar10-64px.py"
+
+randomness = dict(seed=1)

@@ -1,0 +1,3 @@
+_base_ = "./scalablevit-micro-ssa-rc1_1xb128_cifar10-64px.py"
+
+randomness = dict(seed=1)
