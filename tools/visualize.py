@@ -13,6 +13,10 @@ draws the feature maps after chosen blocks of several models, as the paper's Fig
     python tools/visualize.py tokens IMAGE CONFIG:CHECKPOINT --out tokens.png
 
 draws an STViT's super tokens: the pixels that belong to each of them as a coloured region.
+
+    python tools/visualize.py curves WORK_DIR WORK_DIR --names loss accuracy/top1 --out curves.png
+
+draws the learning curves of trainings, over all their starts.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from mmscalablevit import files
 from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config, tool
 from mmscalablevit.errors import UsageError
-from mmscalablevit.visualization import features, figures, predictions, super_tokens
+from mmscalablevit.visualization import curves, features, figures, predictions, super_tokens
 from mmscalablevit.visualization.models import load_model
 
 
@@ -80,9 +84,19 @@ def parse_args() -> argparse.Namespace:
     )
     command.set_defaults(run=draw_tokens)
 
+    command = commands.add_parser("curves", help="learning curves")
+    command.add_argument(
+        "work_dirs", nargs="+", type=Path, metavar="WORK_DIR", help="of a training each"
+    )
+    command.add_argument("--names", nargs="+", default=["loss"], help="what to draw, default: loss")
+    command.add_argument(
+        "--titles", nargs="+", help="of the trainings; default: the folders' names"
+    )
+    command.set_defaults(run=draw_curves)
+
     for name, command in commands.choices.items():
         command.add_argument("--out", type=Path, required=True, metavar="PNG", help="file to write")
-        if name != "predictions":
+        if name in ("features", "tokens"):
             command.add_argument("--size", metavar="HxW", help="default: the image's own")
     return parser.parse_args()
 
@@ -121,9 +135,7 @@ def draw_features(args: argparse.Namespace) -> str:
     """Draw feature maps of several models side by side."""
     image = features.read_image(args.image, args.size)
     places = [features.parse_place(text) for text in args.blocks]
-    titles = args.titles or [Path(features.split_model(text)[0]).stem for text in args.models]
-    if len(titles) != len(args.models):
-        raise UsageError(f"--titles names {len(titles)} models, and there are {len(args.models)}")
+    titles = read_titles(args, [Path(features.split_model(text)[0]).stem for text in args.models])
     chosen = [read_model(text) for text in args.models]
     files.ensure_writable(args.out.parent)
     rows = []
@@ -133,6 +145,21 @@ def draw_features(args: argparse.Namespace) -> str:
         rows.append((title if checkpoint else f"{title}\n(random weights)", maps))
     features.save_features(rows, places, image, args.out, args.channels)
     return f"{len(rows)} models, maps after {len(places)} blocks"
+
+
+def read_titles(args: argparse.Namespace, names: list[str]) -> list[str]:
+    """The titles that are given, or else the names."""
+    if args.titles and len(args.titles) != len(names):
+        raise UsageError(f"--titles names {len(args.titles)}, and there are {len(names)} to name")
+    return args.titles or names
+
+
+def draw_curves(args: argparse.Namespace) -> str:
+    """Draw the learning curves of trainings."""
+    titles = read_titles(args, [path.resolve().name for path in args.work_dirs])
+    files.ensure_writable(args.out.parent)
+    curves.draw_curves(list(zip(titles, args.work_dirs, strict=True)), args.names, args.out)
+    return f"{', '.join(args.names)} of {len(titles)} training(s)"
 
 
 def draw_tokens(args: argparse.Namespace) -> str:
