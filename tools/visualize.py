@@ -3,8 +3,7 @@
     python tools/visualize.py predictions CONFIG CHECKPOINT --out predictions.png
 
 draws predictions on random images of the test set beside the truth: labels, boxes and masks, or
-label maps, by the config's task. With image files behind CHECKPOINT it draws predictions on these,
-as in the paper's Figure 5, and needs no data set.
+label maps, by the config's task. Images of your own are for tools/predict.py.
 
     python tools/visualize.py features IMAGE CONFIG:CHECKPOINT CONFIG:CHECKPOINT --out features.png
 
@@ -30,9 +29,9 @@ from mmengine.config import Config, DictAction
 from mmscalablevit import files
 from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config, tool
+from mmscalablevit.cli.building import load_model
 from mmscalablevit.errors import UsageError
-from mmscalablevit.visualization import curves, features, figures, predictions, super_tokens
-from mmscalablevit.visualization.models import load_model
+from mmscalablevit.visualization import curves, features, predictions, super_tokens
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,9 +42,6 @@ def parse_args() -> argparse.Namespace:
     command = commands.add_parser("predictions", help="predictions beside the truth")
     command.add_argument("config", metavar="CONFIG", help="config file")
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of that config")
-    command.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="by default images of the test set"
-    )
     command.add_argument("--count", type=int, help="test images, by default 40 (6 for dense tasks)")
     command.add_argument("--seed", type=int, default=0, help="of the choice of test images")
     command.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
@@ -113,21 +109,14 @@ def read_model(text: str) -> tuple[Config, str | None]:
 
 
 def draw_predictions(args: argparse.Namespace) -> str:
-    """Draw predictions on images of the user's, or on random test images."""
+    """Draw predictions on random test images."""
     cfg = config.load_config(args.config, args.cfg_options)
     weights.require_checkpoint(args.checkpoint)
-    if args.count is not None and args.images:
-        raise UsageError("--count chooses test images, and you have named images: leave it out")
     if args.count is not None and args.count < 1:
         raise UsageError(f"--count {args.count}: takes a number from 1 on")
-    for image in args.images:  # before a model is built
-        figures.read_image(image)
-    if not args.images:
-        cfg.test_evaluator = None  # nothing is computed, so that its files may be missing
-        datasets.require_data(cfg, "test_dataloader")
+    cfg.test_evaluator = None  # nothing is computed, so that its files may be missing
+    datasets.require_data(cfg, "test_dataloader")
     files.ensure_writable(args.out.parent)
-    if args.images:
-        return predictions.draw_images(cfg, args.checkpoint, args.images, args.out)
     return predictions.draw_test_images(cfg, args.checkpoint, args.out, args.count, args.seed)
 
 

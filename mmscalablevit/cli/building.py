@@ -1,13 +1,22 @@
-"""A config's model, built without a Runner."""
+"""A config's model, built and filled without a Runner."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader
+
+from mmscalablevit.checkpoints import find_state_dict
+from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
 
 def build_model(cfg: Config, *, pretrained: bool = True, initialize: bool = True) -> BaseModel:
@@ -30,3 +39,33 @@ def build_model(cfg: Config, *, pretrained: bool = True, initialize: bool = True
     if initialize:
         model.init_weights()
     return model
+
+
+def load_model(
+    cfg: Config, checkpoint: str | None, device: str | None = None
+) -> tuple[Any, Mapping[str, Any]]:
+    """Build a config's model in evaluation mode, with the checkpoint's weights or random ones.
+
+    Args:
+        cfg: The config.
+        checkpoint: Path or address of the checkpoint; None for random weights.
+        device: Where the model is to run; by default on a GPU, if there is one.
+
+    Returns:
+        The model, and what the checkpoint says of the data set that it was trained on: its
+        `classes` and their `palette`, or nothing.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is another model's.
+    """
+    MMLogger.get_instance("mmscalablevit", log_level="WARNING")
+    model: Any = build_model(cfg, pretrained=False).eval()
+    meta: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        content = CheckpointLoader.load_checkpoint(checkpoint, "cpu", logger="silent")
+        MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+        model.load_state_dict(
+            find_state_dict(content, checkpoint, model.state_dict()), strict=False
+        )
+        meta = content.get("meta", {}).get("dataset_meta") or {}
+    return model.to(device or get_device()), meta

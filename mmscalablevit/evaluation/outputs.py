@@ -156,9 +156,9 @@ def leave_out_metrics(cfg: Config, pictures: bool = False) -> None:
     cfg.test_evaluator = writers
     if cfg.get("default_scope") == "mmseg":  # it cannot load what is not there
         for dataset in dataset_cfgs:
-            dataset.pipeline = _without_labels(dataset.pipeline)
+            dataset.pipeline = without_labels(dataset.pipeline)
         if cfg.get("tta_pipeline"):
-            cfg.tta_pipeline = _without_labels(cfg.tta_pipeline)
+            cfg.tta_pipeline = without_labels(cfg.tta_pipeline)
     print_log(f"the test data have no labels ({reason}): metrics are left out", logger="current")
 
 
@@ -187,14 +187,14 @@ def _loads_labels(step: Mapping[str, Any]) -> bool:
     return "Annotation" in type_name(dict(step))
 
 
-def _without_labels(steps: Sequence[Any]) -> list[Any]:
+def without_labels(steps: Sequence[Any]) -> list[Any]:
     """Return a pipeline, or one inside its steps, without what loads labels."""
     kept: list[Any] = []
     for step in steps:
         if isinstance(step, Sequence):  # of test-time augmentation
-            kept += [inner] if (inner := _without_labels(step)) else []
+            kept += [inner] if (inner := without_labels(step)) else []
         elif "transforms" in step:
-            kept.append(ConfigDict({**step, "transforms": _without_labels(step.transforms)}))
+            kept.append(ConfigDict({**step, "transforms": without_labels(step.transforms)}))
         elif not _loads_labels(step):
             kept.append(step)
     return kept

@@ -6,6 +6,7 @@ every process; the frameworks' visualizers draw in the first process only.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
+
+from mmscalablevit.files import write_whole
 
 UNPAINTED = "background"  # a class of this name is what is left when all else is labelled
 OPACITY = 0.7
@@ -185,25 +188,27 @@ def save_picture(
     file: Path,
     score_thr: float = 0.3,
     min_size: int = 384,
+    truth: bool = True,
 ) -> None:
-    """Save a picture of one image with its prediction beside the truth.
+    """Save a picture of one image with its prediction, whole or not at all.
 
-    A detector's and a segmentor's truth is to the left and its prediction, of the same size, to
-    the right; a classifier's labels are written into the image. Images whose shorter side is below
-    ``min_size`` pixels are enlarged by a whole number. Missing directories are made.
+    A detector's and a segmentor's truth, if it is wanted, is to the left and its prediction, of the
+    same size, to the right; a classifier's labels are written into the image. Images whose shorter
+    side is below ``min_size`` pixels are enlarged by a whole number. Missing directories are made.
     """
     image = read_image(sample)
     height, width = image.shape[:2]
     factor = max(1, math.ceil(min_size / min(height, width))) / _DPI
-    kinds = ("pred",) if is_classified(sample) else ("gt", "pred")
+    kinds = ("gt", "pred") if truth and not is_classified(sample) else ("pred",)
     figure = Figure(figsize=(len(kinds) * width * factor, height * factor), dpi=_DPI)
     for number, kind in enumerate(kinds):
         axes = figure.add_axes((number / len(kinds), 0, 1 / len(kinds), 1))
         draw_sample(axes, image, sample, kind, meta, score_thr)
         if is_classified(sample):
             _write(axes, (0, 0), describe_labels(sample, meta)[0], ha="left", va="top")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(file, content.getvalue())
 
 
 @HOOKS.register_module()

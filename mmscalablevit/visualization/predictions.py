@@ -1,4 +1,4 @@
-"""What a model predicts on images of its test set or of the user's (the paper's Figure 5)."""
+"""What a model predicts on images of its test set, beside the truth (the paper's Figure 5)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Patch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 from torch import inference_mode
 
-from mmscalablevit.errors import UsageError
-from mmscalablevit.evaluation.selection import innermost_datasets, type_name
+from mmscalablevit.cli.building import load_model
 from mmscalablevit.hooks import pictures
 from mmscalablevit.visualization import figures
-from mmscalablevit.visualization.models import load_model
 
 FEW_CLASSES = 20  # whose colours all fit below a picture
 SCORE_THR = 0.5  # boxes with a lower score are not drawn
@@ -44,31 +42,6 @@ def draw_test_images(cfg: Config, checkpoint: str, file: Path, count: int | None
     else:
         heading = f"{len(samples)} random test images: truth on the left, prediction on the right"
     return save_grid(samples, {**meta, **dataset.metainfo}, heading, file)
-
-
-def draw_images(cfg: Config, checkpoint: str, files: Sequence[Path], file: Path) -> str:
-    """Draw what a model predicts on image files, beside the images; no data set is read.
-
-    Returns:
-        What the picture, written to ``file``, shows, in a sentence.
-
-    Raises:
-        UsageError: The config has no data set to test on, and so no pipeline.
-    """
-    if not cfg.get("test_dataloader"):
-        raise UsageError(f"{cfg.filename} has no test_dataloader, whose pipeline reads images")
-    dataset = innermost_datasets(cfg.test_dataloader.dataset)[0]
-    model, meta = load_model(cfg, checkpoint)
-    # only its classes and their colours are asked for
-    meta = {**meta, **DATASETS.build({**dataset, "lazy_init": True}).metainfo}
-    steps = Compose([step for step in dataset.pipeline if "Annotations" not in type_name(step)])
-    data = ({"img_path": str(image), "img_id": number} for number, image in enumerate(files))
-    samples = predict(model, map(steps, data))
-    if pictures.is_classified(samples[0]):
-        heading = f"{len(files)} image(s), predicted label and score"
-    else:
-        heading = f"{len(files)} image(s), and predictions to the right of each"
-    return save_grid(samples, meta, heading, file)
 
 
 def choose_samples(length: int, count: int, seed: int) -> list[int]:

@@ -32,29 +32,23 @@ def visualize(tmp_path, monkeypatch):
 
 LABELLED, BESIDE = r"predicted label and score", "truth on the left, prediction on the right"
 TASKS = [
-    (CLASSIFIER, "classification", LABELLED + r": \d right", LABELLED),
-    (DETECTOR, "detection/", BESIDE, "and predictions to the right of each"),
-    (PANOPTIC, "detection/", BESIDE, "and predictions to the right of each"),
-    (SEGMENTOR, "segmentation", BESIDE, "and predictions to the right of each"),
+    (CLASSIFIER, "classification", LABELLED + r": \d right"),
+    (DETECTOR, "detection/", BESIDE),
+    (PANOPTIC, "detection/", BESIDE),
+    (SEGMENTOR, "segmentation", BESIDE),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "folder", "heading", "own"), TASKS)
-def test_predictions_become_a_picture(visualize, config, folder, heading, own):
+@pytest.mark.parametrize(("config", "folder", "heading"), TASKS)
+def test_predictions_become_a_picture(visualize, config, folder, heading):
     save_checkpoint(config, Path("model.pth"))
-    save_image(Path("lying.png"), (61, 97), seed=1)
-    save_image(Path("standing.jpg"), (131, 75), seed=2)
-    arguments = ("lying.png", "standing.jpg", "--out", "grid.png")  # there is no data set yet
-    shown = visualize("predictions", config, "model.pth", *arguments)
-    assert re.search(rf"grid.png: 2 image\(s\), {own}\n$", shown), shown
     prepare_digits(Path("digits"), tasks=[folder.rstrip("/")], num_train=1, num_val=5)
     root = f"test_dataloader.dataset.data_root=digits/{folder}"
     options = ("--out", "new/grid.png", "--count", 4, "--cfg-options", root)
     shown = visualize("predictions", config, "model.pth", *options)
     assert re.search(rf"new/grid.png: 4 random test images.*{heading}\n$", shown), shown
-    for name in ("grid.png", "new/grid.png"):
-        assert min(cv2.imread(name).shape[:2]) > 300
+    assert min(cv2.imread("new/grid.png").shape[:2]) > 300
 
 
 @pytest.mark.slow
@@ -80,12 +74,10 @@ def test_what_is_wrong_is_said_at_once(visualize):
         ("predictions", "absent.py", "x.pth", *out): "config absent.py does not exist",
         ("predictions", CLASSIFIER, "absent.pth", *out): "checkpoint absent.pth does not exist",
         (*predictions, "--out", "x.jpg"): "the picture is a PNG",
-        (*predictions, "absent.png", *out): "image absent.png does not exist",
-        (*predictions, CLASSIFIER, *out): "is no image that OpenCV can read",
-        (*predictions, "image.png", *out, "--count", 2): "--count chooses test images",
         (*predictions, *out, "--count", 0): "--count 0: takes a number from 1",
         (*predictions, *out): "data_root data/digits/classification does not exist",
         ("features", "absent.png", CLASSIFIER, *out): "image absent.png does not exist",
+        ("features", CLASSIFIER, CLASSIFIER, *out): "is no image that OpenCV can read",
         (*maps, *out, "--size", 16): "16x16 pixels, and 32 a side are the least: say --size",
         (*maps, *out, "--titles", "a", "b"): "--titles names 2 models, and there are 1",
         ("features", "image.png", f"{CLASSIFIER}:absent.pth", *out): "absent.pth does not exist",

@@ -11,9 +11,9 @@ import torch
 from mmengine.config import Config
 
 from mmscalablevit.checkpoints import CheckpointError
+from mmscalablevit.cli.building import load_model
 from mmscalablevit.visualization import features
 from mmscalablevit.visualization.features import Place
-from mmscalablevit.visualization.models import load_model
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs/classification/digits/scalablevit-tiny_1xb64_digits.py"

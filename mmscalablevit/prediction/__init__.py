@@ -1,0 +1,1 @@
+"""Predictions on images of the user's: ``tools/predict.py``."""
