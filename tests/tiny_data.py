@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +202,11 @@ def write_ade20k(root: Path) -> None:
             Image.fromarray(labels).save(path)
 
 
-def write_bccd(root: Path, classes: tuple[str, ...]) -> None:
+def write_bccd(
+    root: Path, classes: Sequence[str], splits: Sequence[str] = ("trainval", "test")
+) -> None:
     """Write Pascal VOC's layout, with a box of each class on each image."""
-    for split, count in (("trainval", 4), ("test", 2)):
+    for split, count in zip(splits, (4, 2), strict=True):
         stems = [f"{split}_{index}" for index in range(count)]
         path = root / "ImageSets/Main" / f"{split}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)

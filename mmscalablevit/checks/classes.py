@@ -70,6 +70,10 @@ def class_findings(
     if differing := differing_numbers(folders, classes):
         found = f"the folders' order is not that of metainfo.classes: {differing}"
         yield Finding(name, "fail", found, f"list them in this order: {listed(folders, 20)}")
+    others = [one for one in classes if one not in folders]
+    if 0 < len(others) < len(classes) == len(folders):
+        found = f"no folder is named {listed(others, 3)}, they are numbered by their order alone"
+        yield Finding(name, "warn", found, f"name them as the folders: {listed(folders, 20)}")
     heads = {} if type_name(dict(model)) == "RPN" else model_classes(model)
     different = {place: number for place, number in heads.items() if number != len(classes)}
     if not different:

@@ -78,11 +78,17 @@ def _file_findings(
 ) -> Iterator[Finding]:
     """Compare an evaluator's annotation file with the data set's, if it is another one."""
     path, datasets = evaluator.get("ann_file") or "", list(named_datasets(cfg, split))
-    if evaluator.get("format_only") or not os.path.isfile(path) or len(datasets) != 1:
+    if len(datasets) != 1:
         return
     _, dataset = datasets[0]
     kind = dataset_class(cfg, dataset)
     own = os.path.join(dataset.get("data_root") or "", dataset.get("ann_file") or "")
+    steps = dataset.get("pipeline") or ()
+    if steps and not path and not any("instances" in step.get("meta_keys", ()) for step in steps):
+        found = f"{place}: {type_name(dict(evaluator))} needs an ann_file, which it compares with"
+        yield Finding(f"{split} evaluator", "fail", found, f"--cfg-options {place}.ann_file={own}")
+    if evaluator.get("format_only") or not os.path.isfile(path):
+        return
     if not hasattr(kind, "COCOAPI") or not os.path.isfile(own) or filecmp.cmp(own, path, False):
         return
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,38 @@ def image_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterato
         found = f"not examined: {type(dataset).__name__} is none of MMEngine's data sets"
         yield Finding(f"{split} images", "warn", found, "examine its images yourself")
         return
-    load = map_loader(cfg, dataset)
-    chosen = choose(dataset, count)
-    sample = Sample()
-    for index in chosen:
+    sample = read_sample(cfg, dataset, count)
+    yield from sample.describe_images(f"{split} images", len(dataset))
+    if sample.maps:
+        yield sample.judge_labels(f"{split} labels", cfg.model, dataset)
+
+
+def map_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterator[Finding]:
+    """Read a sample of a built data set's label maps for what its batches do not tell.
+
+    Args:
+        cfg: The whole config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        dataset: The data set.
+        count: How many to read.
+
+    Yields:
+        Label maps of another kind or size than is needed, and values that may not be meant.
+    """
+    if map_loader(cfg, dataset) is None:
+        return
+    sample = read_sample(cfg, dataset, count)
+    yield from sample.describe_faults(f"{split} images", ("map", "pair"))
+    if sample.maps:
+        judged = sample.judge_labels(f"{split} labels", cfg.model, dataset)
+        if judged.status == "warn":  # others depend on what the pipeline makes of them
+            yield judged
+
+
+def read_sample(cfg: Config, dataset: Any, count: int) -> Sample:
+    """Read so many images of a built data set, and their label maps if there are any."""
+    load, sample = map_loader(cfg, dataset), Sample()
+    for index in choose(dataset, count):
         info = dataset.get_data_info(index)
         path = str(info.get("img_path") or "")
         if not path or "://" in path:
@@ -62,30 +90,7 @@ def image_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterato
             sample.problems["size"].append(text)
         if load and info.get("seg_map_path"):
             sample.read_map(info, size, load)
-    yield from sample.describe_images(f"{split} images", len(chosen), len(dataset))
-    if sample.maps:
-        yield sample.judge_labels(f"{split} labels", cfg.model, dataset)
-
-
-def map_findings(cfg: Config, split: str, dataset: Any, count: int) -> Iterator[Finding]:
-    """Read a sample of a built data set's label maps alone.
-
-    Args:
-        cfg: The whole config.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-        dataset: The data set.
-        count: How many to read.
-
-    Yields:
-        What the values are like, unless no label map can be read.
-    """
-    load, sample = map_loader(cfg, dataset), Sample()
-    for index in choose(dataset, count) if load else ():
-        info = dataset.get_data_info(index)
-        if info.get("seg_map_path") and load:
-            sample.read_map(info, None, load)
-    if sample.maps:
-        yield sample.judge_labels(f"{split} labels", cfg.model, dataset)
+    return sample
 
 
 def choose(dataset: Any, count: int) -> list[int]:
@@ -104,6 +109,7 @@ class Sample:
     """What reading a sample of images has found.
 
     Attributes:
+        read: How many images were looked at.
         problems: Each kind of fault with the files that have it.
         sizes: Width and height of each image.
         kinds: How many images are of an unusual kind.
@@ -112,6 +118,7 @@ class Sample:
     """
 
     def __init__(self) -> None:
+        self.read = 0
         self.problems: defaultdict[str, list[str]] = defaultdict(list)
         self.sizes: list[tuple[int, int]] = []
         self.kinds: Counter[str] = Counter()
@@ -138,6 +145,7 @@ class Sample:
             Its width and height as the frameworks load it, turned as its EXIF tag says; None if it
             cannot be read.
         """
+        self.read += 1
         image = self._open(path)
         if image is None:
             return None
@@ -181,11 +189,16 @@ class Sample:
         self.labels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         self.maps += 1
 
-    def describe_images(self, name: str, read: int, total: int) -> Iterator[Finding]:
-        """Say what the images were like."""
-        for kind, texts in self.problems.items():
-            rest = f" (and {len(texts) - 1} more of {read})" if len(texts) > 1 else ""
-            yield Finding(name, "fail", texts[0] + rest, REMEDIES[kind])
+    def describe_faults(self, name: str, kinds: Iterable[str] = REMEDIES) -> Iterator[Finding]:
+        """Say which files have faults of these kinds."""
+        for kind in kinds:
+            if texts := self.problems.get(kind):
+                rest = f" (and {len(texts) - 1} more of {self.read})" if len(texts) > 1 else ""
+                yield Finding(name, "fail", texts[0] + rest, REMEDIES[kind])
+
+    def describe_images(self, name: str, total: int) -> Iterator[Finding]:
+        """Say what the images were like, of so many in all."""
+        yield from self.describe_faults(name)
         if not self.sizes:
             return
         shapes = sorted(self.sizes, key=lambda size: size[0] * size[1])

@@ -128,12 +128,12 @@ def turned_boxes(place: Place) -> Messages:
     return place.preflight(DETECTION)
 
 
-def with_map(change: Callable[[np.ndarray], np.ndarray]) -> Case:
-    """A preflight with another first label map."""
+def with_map(change: Callable[[np.ndarray], np.ndarray], training: bool = False) -> Case:
+    """A preflight, or a training, with another first label map."""
 
     def examine(place: Place) -> Messages:
         place.change_map(change)
-        return place.preflight(SEGMENTATION)
+        return place.train(SEGMENTATION) if training else place.preflight(SEGMENTATION)
 
     return examine
 
@@ -218,6 +218,12 @@ CASES: dict[str, Case] = {
     "an image that its EXIF tag turns": turned,
     "an image that its EXIF tag turns, annotated as it is stored": turned_boxes,
     "a label map of another size than its image": with_map(lambda labels: labels[:100]),
+    "a label map of another size than its image, in a training": with_map(
+        lambda labels: labels[:100], training=True
+    ),
+    "a label map in colours, in a training": with_map(
+        lambda labels: np.stack([labels] * 3, axis=-1), training=True
+    ),
     "a label map in colours": with_map(lambda labels: np.stack([labels] * 3, axis=-1)),
     "a label map of 16 bits with values that 8 bits do not hold": with_map(
         lambda labels: labels.astype(np.uint16) + 300

@@ -152,6 +152,9 @@ CASES: dict[str, Case] = {
     "`metainfo.classes` is in another order than the folders": lambda place: place.train_with(
         train_dataloader__dataset__metainfo__classes="[dog,cat,hamster]"
     ),
+    "a class is spelt otherwise than its folder": lambda place: place.accepted(
+        place.train(place.edited('classes=["cat"', 'classes=["cats"'))
+    ),
     "the validation lacks the folder of a class, and folders name the classes": no_folder,
     "the validation lacks the folder of a class, and folders name the classes, in a test": (
         no_folder_in_test
@@ -202,6 +205,9 @@ CASES: dict[str, Case] = {
     ),
     "images of a test batch differ in size": other_size,
     "batch norm over one value, as the batch is of one image": batch_of_one,
+    "the evaluator of COCO's metrics has no annotations": lambda place: place.train(
+        DETECTION, "--cfg-options", "val_evaluator.ann_file=None"
+    ),
     "the accuracy is among more classes than there are": lambda place: place.train_with(
         val_evaluator__topk=5
     ),

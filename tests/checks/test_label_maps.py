@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("mmseg")
 
-from mmscalablevit.checks.images import map_findings
+from mmscalablevit.checks.images import image_findings
 from mmscalablevit.checks.label_maps import decode_heads, head_findings, partner_findings
 
 SOFTMAX, SIGMOID = ({"type": "CrossEntropyLoss", "use_sigmoid": value} for value in (False, True))
@@ -123,7 +123,7 @@ def test_classes_without_a_pixel(scenes: Path) -> None:
     def judge(classes: int, count: int = 9, ignored: int = 255) -> tuple[str, str]:
         cfg = segmentor({"num_classes": classes, "ignore_index": ignored})
         cfg.default_scope = "mmseg"
-        (finding,) = map_findings(cfg, "train", build(scenes, classes=classes), count)
+        *_, finding = image_findings(cfg, "train", build(scenes, classes=classes), count)
         return finding.status, f"{finding.found} -> {finding.remedy}"
 
     assert judge(2)[0] == "ok"
