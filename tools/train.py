@@ -30,6 +30,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--ema", action="store_true", help="average the weights; tests use the average"
     )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        default=(),
+        choices=options.RECORDERS,
+        metavar="NAME",
+        help=f"record losses and metrics also by: {', '.join(options.RECORDERS)}",
+    )
     options.add_common_arguments(parser)
     return parser.parse_args()
 

@@ -26,8 +26,8 @@ from mmscalablevit.checks.voc import voc_findings
 from mmscalablevit.errors import Finding, listed
 from mmscalablevit.evaluation.selection import type_name
 
-# What MMEngine's recorders of losses and pictures import.
-_RECORDERS = {
+# MMEngine's recorders of losses and pictures, and the package that each imports.
+RECORDERS = {
     "TensorboardVisBackend": "tensorboard",
     "WandbVisBackend": "wandb",
     "MLflowVisBackend": "mlflow",
@@ -106,7 +106,7 @@ def part_findings(cfg: Config) -> Iterator[Finding]:
             remedy = f"set all three, or none: --cfg-options {options}"
             yield Finding(f"{split} parts", "fail", found, remedy)
     for place, part in dicts(cfg.get("visualizer") or {}, "visualizer"):
-        package = _RECORDERS.get(type_name(dict(part)))
+        package = RECORDERS.get(type_name(dict(part)))
         if package and importlib.util.find_spec(package) is None:
             found = f"{place}: {type_name(dict(part))} needs {package}, which is not installed"
             yield Finding("train parts", "fail", found, f"pip install {package}, or take it out")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Collection
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 
+from mmscalablevit.checks import datasets
 from mmscalablevit.cli import amp
 from mmscalablevit.cli.distributed import LAUNCHERS
 from mmscalablevit.errors import UsageError
@@ -15,6 +18,9 @@ from mmscalablevit.evaluation.selection import type_name
 # The average reaches back over a tenth of the iterations so far (1 / gamma), at most over 5,000
 # (1 / momentum). So it serves runs of any length, and the random initialization drops out.
 EMA = {"ema_type": "MomentumAnnealingEMA", "momentum": 0.0002, "gamma": 10}
+
+# What --log takes: the packages of MMEngine's recorders.
+RECORDERS = {package: recorder for recorder, package in datasets.RECORDERS.items()}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +63,31 @@ def apply_to_training(cfg: Config, args: argparse.Namespace) -> None:
         randomness = cfg.setdefault("randomness", ConfigDict())
         randomness.seed = args.seed if args.seed is not None else randomness.get("seed")
         randomness.deterministic = args.deterministic
+
+
+def add_recorders(cfg: Config, names: Collection[str]) -> None:
+    """Let MMEngine record a training by other programs too; what the config names stays.
+
+    Args:
+        cfg: The config, changed in place.
+        names: Keys of :data:`RECORDERS`.
+    """
+    if not names:
+        return
+    visualizer = cfg.setdefault("visualizer", ConfigDict(type="Visualizer"))
+    # LocalVisBackend writes the figures that `tools/reproduce.py collect` reads.
+    recorders = visualizer.setdefault("vis_backends", [ConfigDict(type="LocalVisBackend")])
+    recorders = list(recorders or [])
+    present = {type_name(recorder) for recorder in recorders}
+    for name in dict.fromkeys(names):
+        if RECORDERS[name] not in present:
+            recorders.append(ConfigDict(type=RECORDERS[name]))
+    for recorder in recorders:
+        if type_name(recorder) == "MLflowVisBackend":
+            # MMEngine's default is a folder of files, which MLflow refuses since version 3.
+            store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+            recorder.setdefault("tracking_uri", store)
+    visualizer.vis_backends = recorders
 
 
 def scale_learning_rate(cfg: Config) -> None:

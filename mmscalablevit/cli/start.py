@@ -44,6 +44,7 @@ def prepare_training(args: argparse.Namespace, held: contextlib.ExitStack) -> Re
     """Do what comes before a training; ``held`` takes what is to be given back after it."""
     cfg = config.load_config(args.config, args.cfg_options)
     config.require_entries(cfg, args.config, "train_dataloader", "train_cfg")
+    options.add_recorders(cfg, args.log)
     pretrained = weights.check_backbone(cfg)
     datasets.require_data(cfg, "train_dataloader", "val_dataloader")
     config.set_work_dir(cfg, args.config, args.work_dir)

@@ -93,6 +93,9 @@ CASES: dict[str, Case] = {
     "losses are recorded by a package that is not installed": lambda place: place.train_edited(
         "vis_backends=[]", 'vis_backends=[{"type": "ClearMLVisBackend"}]'
     ),
+    "`--log` names a program that is not installed": lambda place: place.train(
+        "classification.py", "--log", "clearml"
+    ),
     "unknown arch": lambda place: place.train_with(model__backbone__arch="smal"),
     "an arch dict lacks a list": lambda place: place.train_edited("depths=[1, 1, 1, 1],", ""),
     "an arch dict has a misspelt key": lambda place: place.train_edited(
