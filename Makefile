@@ -11,13 +11,14 @@ IN_VENV = . "$(VENV)/bin/activate" && PYTHON=python && export PYTHON &&
 PYTEST = python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-all lint clean
+.PHONY: help env quickstart test test-all lint docs clean
 
 help:
 	@echo 'make quickstart   train and test three small models on real images, a quarter of an hour'
 	@echo 'make test         the quick tests'
 	@echo 'make test-all     all tests, those that train too'
 	@echo 'make lint         ruff, mypy, import-linter and codespell'
+	@echo 'make docs         the documentation as a site, in site/'
 	@echo 'make env          only the environment; the other targets make it as well'
 	@echo 'make clean        remove caches and build leftovers'
 	@echo
@@ -42,6 +43,12 @@ test-all: env
 lint: env
 	@$(IN_VENV) pre-commit run --all-files
 
+# pip asks no index for what is there already
+docs: env
+	@$(IN_VENV) python -m pip install -q --disable-pip-version-check \
+	    -c requirements/common.txt -r requirements/docs.txt
+	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build $(ARGS)
+
 clean:
-	rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

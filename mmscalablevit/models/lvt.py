@@ -267,7 +267,7 @@ class LVT(PyramidBackbone):
     Raises:
         ValueError: An argument is unknown, out of range or inconsistent; the message names it.
 
-    Example:
+    Examples:
         >>> model = LVT(out_indices=(0, 1, 2, 3))
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 200, 316))]
         [(1, 64, 50, 79), (1, 64, 25, 40), (1, 160, 13, 20), (1, 256, 7, 10)]

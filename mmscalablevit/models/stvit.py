@@ -304,7 +304,7 @@ class STViT(PyramidBackbone):
     Raises:
         ValueError: An argument is unknown, out of range or inconsistent; the message names it.
 
-    Example:
+    Examples:
         >>> model = STViT('small', out_indices=(0, 1, 2, 3))
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 200, 316))]
         [(1, 64, 50, 79), (1, 128, 25, 40), (1, 320, 13, 20), (1, 512, 7, 10)]

@@ -1,12 +1,13 @@
-"""The tables of the READMEs and the metafiles, written from the published figures and counts.
+"""The tables of READMEs, of docs/models and of metafiles, from the published figures and counts.
 
-In a README a table stands between ``<!-- table: KEY -->`` and ``<!-- end -->``; KEY is that of a
-published table, whose rows in the README's folder are shown, or one of :data:`MODELS` for models
+In a text a table stands between ``<!-- table: KEY -->`` and ``<!-- end -->``; KEY is that of a
+published table, whose rows in the text's folder are shown, or one of :data:`MODELS` for models
 of all tasks. Of a metafile everything from ``Models:`` on is written.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,17 +123,16 @@ def outdated(counter: Counter, progress: Callable[[], object] = lambda: None) ->
         The new texts of the files that have another.
 
     Raises:
-        UsageError: A table that a README names does not exist, or there are no READMEs here.
+        UsageError: A table that a text names does not exist, or there are no READMEs here.
     """
     root = find_configs().parent
-    if not (root / "README.md").is_file():
-        raise UsageError(f"there is no {root / 'README.md'}: docs writes the files of a checkout")
+    texts = [root / "README.md", root / "docs/models/index.md"]
+    if not texts[0].is_file():
+        raise UsageError(f"there is no {texts[0]}: docs writes the files of a checkout")
     entries = _read_entries(counter, progress)
     folders = dict.fromkeys(entry.run.config.parent for entry in entries)
-    new = {}
-    for folder in (root, *folders):
-        old = (folder / "README.md").read_text(encoding="utf-8")
-        new[folder / "README.md"] = fill_regions(old, folder, entries)
+    texts += [folder / "README.md" for folder in folders]
+    new = {text: fill_regions(text.read_text("utf-8"), text, entries) for text in texts}
     for folder in folders:
         old = (folder / "metafile.yml").read_text(encoding="utf-8")
         own = [entry for entry in entries if entry.run.config.parent == folder]
@@ -155,12 +155,13 @@ def _read_entries(counter: Counter, progress: Callable[[], object]) -> list[Entr
     return entries
 
 
-def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
-    """Write the tables of a README that lies in a folder.
+def fill_regions(text: str, file: Path, entries: list[Entry]) -> str:
+    """Write the tables of the text of a file.
 
     Raises:
         UsageError: It names a table that does not exist.
     """
+    folder = file.parent
     keys = dict.fromkeys(entry.table.key for entry in entries)
 
     def fill(match: re.Match[str]) -> str:
@@ -171,7 +172,7 @@ def fill_regions(text: str, folder: Path, entries: list[Entry]) -> str:
             own = [e for e in entries if e.table.key == key and e.run.config.parent == folder]
             table = rows_table(own)
         else:
-            raise UsageError(f"{folder / 'README.md'}: no table {key}; there are {', '.join(keys)}")
+            raise UsageError(f"{file}: no table {key}; there are {', '.join(keys)}")
         return f"{match[1]}{table}\n{match[3]}"
 
     return _REGION.sub(fill, text)
@@ -205,7 +206,7 @@ def models_table(tasks: Mapping[str, str], entries: list[Entry], folder: Path) -
         chosen = [entry for entry in entries if entry.table.key == key]
         schedules = len({entry.schedule for entry in chosen}) > 1
         for i, entry in enumerate(sorted(chosen, key=lambda entry: entry.schedule.length)):
-            config = entry.run.config.relative_to(folder)
+            config = Path(os.path.relpath(entry.run.config, folder))
             name = entry.row.name + (f", {entry.length}" if schedules else "")
             results = ", ".join(f"{value} {title}" for title, value in entry.headlines().items())
             link = f"[{task}]({config.parent.as_posix()})" if i == 0 else ""

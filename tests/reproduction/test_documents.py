@@ -23,6 +23,7 @@ from mmscalablevit.reproduction.published import Metric, Row, Run, Table
 from tests.reproduction.making import ROOT, load_tool
 
 FOLDER = ROOT / "configs/segmentation/scalablevit"
+README = FOLDER / "README.md"
 HEADER = "# A comment\nCollections:\n  - {Name: A, Metadata: {Training Data: ADE20K}}\n\nModels:\n"
 
 
@@ -42,19 +43,27 @@ def test_a_readmes_tables_are_filled_and_nothing_else_changes(entries: list[Entr
         "Before\n\n<!-- table: 4-upernet -->\n<!-- end -->\n\nBetween\n\n"
         "<!-- table: 4-upernet -->\n| old |\n<!-- end -->\n\nAfter\n"
     )
-    filled = fill_regions(text, FOLDER, entries)
+    filled = fill_regions(text, README, entries)
     lines = filled.splitlines()
     assert [x for x in lines if x[:1] != "|"] == [x for x in text.splitlines() if x[:1] != "|"]
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     assert table[4:] == table[:4]
     assert table[2] == ["Ours", "30.00", "29", "98.70", "99", "41.5", "[config](a.py)"]
     assert table[3] == ["Ours", "30.00", "", "98.70", "", "41.5", "[config](b.py)"]
-    assert fill_regions(filled, FOLDER, entries) == filled
+    assert fill_regions(filled, README, entries) == filled
+
+
+def test_links_of_all_models_are_relative_to_their_text(entries: list[Entry]) -> None:
+    text = "<!-- table: models -->\n<!-- end -->\n"
+    here = fill_regions(text, ROOT / "README.md", entries)
+    assert "(configs/segmentation/scalablevit/a.py)" in here
+    there = fill_regions(text, ROOT / "docs/models/index.md", entries)
+    assert "(../../configs/segmentation/scalablevit/a.py)" in there
 
 
 def test_a_table_that_is_not_there_is_named(entries: list[Entry]) -> None:
     with pytest.raises(UsageError, match=r"README\.md: no table 9; there are 4-upernet"):
-        fill_regions("<!-- table: 9 -->\n<!-- end -->\n", FOLDER, entries)
+        fill_regions("<!-- table: 9 -->\n<!-- end -->\n", README, entries)
 
 
 def test_a_metafile_keeps_its_head_and_says_only_what_is_printed(entries: list[Entry]) -> None:
