@@ -96,6 +96,8 @@ def _reshape(x: Tensor, *shape: int) -> Tensor:
 
     No length is left to be inferred: a symbolic division of all others costs a compiler minutes.
     """
+    if torch.jit.is_tracing():  # of an `unflatten` the old exporter to ONNX keeps the traced shape
+        return x.reshape(shape)
     return x.flatten().unflatten(0, shape)
 
 

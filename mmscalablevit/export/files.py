@@ -1,0 +1,224 @@
+"""Exported files: made of models, compared with them, and put in their place."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmscalablevit.checkpoints import load_file
+from mmscalablevit.errors import FAILURES, UsageError, first_line, listed_below
+from mmscalablevit.export.formats import FORMATS, TRACED, Exported, Format, trace
+from mmscalablevit.export.graphs import Graph, attach, names_of, plan
+from mmscalablevit.files import ensure_writable
+
+# Batch, height and width of images that a file is compared at; none of them is TRACED.
+SIZES = ((1, 64, 64), (3, 97, 130), (2, 224, 192))
+TOLERANCE = 1e-4
+
+
+class Deviation(NamedTuple):
+    """How far an output of a file is from the model's.
+
+    Attributes:
+        name: The output.
+        size: Batch, height and width of the images.
+        value: The largest deviation, in the output's standard deviation, or in a hundredth of its
+            largest value where that is more: one that is nearly constant has only its rounding. Of
+            labels the share that differs.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    value: float
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the file is not the model."""
+        return not self.value <= TOLERANCE
+
+
+def choose_format(path: str | os.PathLike) -> Format | None:
+    """The format of a file by its name's ending; None if it is no exported file's."""
+    formats = {form.suffix: form for form in FORMATS.values()}
+    return formats.get(Path(path).suffix)
+
+
+def require_packages(form: Format) -> None:
+    """Check that what a format needs is installed.
+
+    Raises:
+        UsageError: Something is missing.
+    """
+    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{form.suffix} files need {', '.join(missing)}: pip install -r requirements/export.txt"
+        )
+
+
+def rest_of(path: Path) -> Path:
+    """The file beside an exported one with the weights of what is in no graph."""
+    return path.with_suffix(".rest.pth")
+
+
+def preprocessing(model: Any) -> dict[str, Any]:
+    """What images go through on their way to a graph, in the order of the entries."""
+    settings = model.data_preprocessor
+    swapped = getattr(settings, "_channel_conversion", None)
+    if swapped is None:
+        swapped = getattr(settings, "channel_conversion", False)
+    normed = getattr(settings, "_enable_normalize", False)
+    return {
+        "channels": "RGB" if swapped else "BGR",
+        "mean": settings.mean.flatten().tolist() if normed else [0.0],
+        "std": settings.std.flatten().tolist() if normed else [1.0],
+        "pad_size_divisor": getattr(settings, "pad_size_divisor", None) or 1,
+    }
+
+
+def export(
+    model: Any,
+    path: Path,
+    config: Mapping[str, Any],
+    dataset_meta: Mapping[str, Any],
+) -> list[Deviation]:
+    """Write a model's graph to a file, once the file has been compared with the model.
+
+    Args:
+        model: The model on the CPU, in evaluation mode. It is used up: its graph becomes the file.
+        path: The file, whose ending says the format. Beside it lie its weights (OpenVINO), and those
+            of what is in no graph.
+        config: What the model was built of, in JSON's types.
+        dataset_meta: Classes of the data that it was trained on, and their palette.
+
+    Returns:
+        How far the file's outputs are from the model's.
+
+    Raises:
+        UsageError: The model or the machine cannot be used, or the file deviates: then it is not
+            written, and one of that name is as it was.
+    """
+    form = choose_format(path)
+    if form is None:
+        endings = ", ".join(form.suffix for form in FORMATS.values())
+        raise UsageError(f"{path}: the name of an exported file ends in one of {endings}")
+    require_packages(form)
+    graph = Graph(model).eval()
+    ensure_writable(path.parent)
+    with torch.no_grad():
+        nested = graph.nested(torch.zeros(TRACED))
+    names = names_of(nested)
+    metadata = {
+        "task": graph.plan.task,
+        "preprocessing": preprocessing(model),
+        "dataset_meta": dataset_meta,
+        "outputs": names,
+        "tensors": list(graph(torch.zeros(TRACED))),
+        "config": config,
+    }
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        new = Path(folder, path.name)
+        form.write(trace(graph), metadata, new)
+        exported = form.read(new)
+        deviations = compare(graph, exported)
+        worst = max(deviations, key=lambda deviation: deviation.value)
+        if worst.too_large:
+            raise UsageError(
+                f"{path} is not written: at {worst.size} its output {worst.name} is"
+                f" {worst.value:.1e} of the std from the model's; at most {TOLERANCE:.0e} is right"
+            )
+        attach(model, exported.run, names)
+        if rest := model.state_dict():
+            torch.save({"state_dict": rest}, rest_of(new))
+        # The file itself last: what it needs is there by then.
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file == new):
+            os.replace(file, path.with_name(file.name))
+    return deviations
+
+
+def compare(
+    graph: nn.Module, exported: Exported, sizes: Sequence[tuple[int, int, int]] = SIZES
+) -> list[Deviation]:
+    """Compare a file's outputs with a graph's in PyTorch, on noise of several sizes."""
+    random = torch.Generator().manual_seed(0)
+    deviations = []
+    for batch, *sides in sizes:
+        images = torch.randn(batch, 3, *sides, generator=random)
+        with torch.no_grad():
+            expected: dict[str, Tensor] = graph(images)
+        given = exported.run(images)
+        deviations += [
+            Deviation(name, (batch, *sides), deviation(given[name], value))
+            for name, value in expected.items()
+        ]
+    return deviations
+
+
+def deviation(given: Tensor, expected: Tensor) -> float:
+    """How far an output is from the right one; see :class:`Deviation`."""
+    if given.shape != expected.shape:
+        return float("inf")
+    if not expected.is_floating_point():
+        return (given != expected).float().mean().item()
+    unit = max(expected.std().item(), 0.01 * expected.abs().max().item())
+    return ((given - expected).abs().max() / unit).item()
+
+
+def read(path: Path) -> Exported:
+    """Read an exported file.
+
+    Raises:
+        UsageError: It is missing, is no file of :func:`export`, or cannot be run here.
+    """
+    form = choose_format(path)
+    assert form is not None, path
+    if not path.is_file():
+        raise UsageError(f"exported file {path} does not exist; tools/export.py makes it")
+    require_packages(form)
+    try:
+        return form.read(path)
+    except FAILURES as error:
+        raise UsageError(
+            f"{path} cannot be read as a file of tools/export.py: {first_line(error)}"
+        ) from error
+
+
+def put_in_place(model: Any, path: Path, exported: Exported) -> None:
+    """Let a model compute by an exported file what is in it, in place.
+
+    Args:
+        model: A model of the settings that the file was made with; its weights do not matter.
+        path: The file, beside which lie the weights of what is in no graph.
+        exported: Its content.
+
+    Raises:
+        UsageError: The file is of another model, or the weights beside it are missing.
+    """
+    task, metadata = plan(model).task, exported.metadata
+    if metadata["task"] != task:
+        raise UsageError(f"{path} is a file for {metadata['task']}, the config's is for {task}")
+    attach(model, exported.run, metadata["outputs"])
+    wanted = set(model.state_dict())
+    if not wanted:
+        return
+    rest = rest_of(path)
+    if not rest.is_file():
+        raise UsageError(
+            f"{path} holds a part of the model alone; {rest.name}, which tools/export.py wrote"
+            f" beside it, is missing"
+        )
+    weights = load_file(rest)["state_dict"]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        problems = str(error).split("\n")[1:]
+        raise UsageError(
+            f"{rest} does not fit the config's model:{listed_below(problems, 5)}"
+        ) from error

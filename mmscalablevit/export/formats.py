@@ -1,0 +1,147 @@
+"""The formats of exported files: writing a traced graph, and running what was written.
+
+Each format's libraries are imported where they are needed: a user of one needs no other.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from mmscalablevit.export.graphs import Graph
+from mmscalablevit.export.substitutes import substitute
+
+KEY = "mmscalablevit"  # of the metadata in a file
+OPSET = 20  # the first with GELU
+TRACED = (2, 3, 96, 160)  # any size would do; a side that differs from all others keeps them apart
+
+
+class Exported(NamedTuple):
+    """A graph read from a file.
+
+    Attributes:
+        metadata: What :func:`mmscalablevit.export.files.describe` gave.
+        run: Maps normalized images (B, 3, H, W) to the outputs by their names.
+    """
+
+    metadata: dict[str, Any]
+    run: Callable[[Tensor], Mapping[str, Tensor]]
+
+
+def trace(graph: Graph) -> ExportedProgram:
+    """Trace a graph with free batch, height and width; it is left as it was."""
+    graph = copy.deepcopy(graph)
+    substitute(graph)
+    free = {"images": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the frameworks' code, which nobody is to change
+        return torch.export.export(graph, (torch.randn(TRACED),), dynamic_shapes=free)
+
+
+def write_onnx(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
+    """Write an ONNX model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=metadata["tensors"],
+            verbose=False,
+        )
+    assert onnx is not None
+    onnx.model.metadata_props[KEY] = json.dumps(metadata)
+    onnx.save(path)
+
+
+def read_onnx(path: Path) -> Exported:
+    """Read an ONNX model, for ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    metadata = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        outputs = session.run(metadata["tensors"], {"images": images.numpy()})
+        return _tensors(metadata, outputs)
+
+    return Exported(metadata, run)
+
+
+def write_openvino(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
+    """Write OpenVINO's representation: the graph, and its weights in a ``.bin`` file beside it.
+
+    It is made of the ONNX model.
+    """
+    import openvino
+
+    whole = path.with_suffix(".onnx")
+    write_onnx(program, metadata, whole)
+    model = openvino.convert_model(whole)
+    whole.unlink()
+    model.set_rt_info(json.dumps(metadata), [KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def read_openvino(path: Path) -> Exported:
+    """Read OpenVINO's representation, to run on the CPU in float32 whatever the CPU has."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    metadata = json.loads(model.get_rt_info([KEY]).astype(str))
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        outputs = compiled({"images": images.numpy()})
+        return _tensors(metadata, [outputs[name].copy() for name in metadata["tensors"]])
+
+    return Exported(metadata, run)
+
+
+def write_pt2(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
+    """Write PyTorch's own archive."""
+    torch.export.save(program, path, extra_files={KEY: json.dumps(metadata)})
+
+
+def read_pt2(path: Path) -> Exported:
+    """Read PyTorch's own archive."""
+    extra = {KEY: ""}
+    graph = torch.export.load(path, extra_files=extra).module()
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return graph(images)
+
+    return Exported(json.loads(extra[KEY]), run)
+
+
+def _tensors(metadata: dict[str, Any], arrays: list[Any]) -> dict[str, Tensor]:
+    return dict(zip(metadata["tensors"], map(torch.from_numpy, arrays), strict=True))
+
+
+class Format(NamedTuple):
+    """A format: the ending of its files, what has to be installed, how to write and to read."""
+
+    suffix: str
+    packages: tuple[str, ...]
+    write: Callable[[ExportedProgram, dict[str, Any], Path], None]
+    read: Callable[[Path], Exported]
+
+
+FORMATS = {
+    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), write_onnx, read_onnx),
+    "openvino": Format(
+        ".xml", ("onnx", "onnxscript", "openvino"), write_openvino, read_openvino
+    ),
+    "pt2": Format(".pt2", (), write_pt2, read_pt2),
+}
