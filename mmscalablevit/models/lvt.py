@@ -26,7 +26,13 @@ from mmscalablevit.models.layers import (
     to_nhwc,
 )
 from mmscalablevit.models.pyramid import PyramidBackbone, Stage
-from mmscalablevit.models.windows import crop, divides, pad_to_multiple, windows_along
+from mmscalablevit.models.windows import (
+    crop,
+    divides,
+    pad_to_multiple,
+    unflatten,
+    windows_along,
+)
 
 NORM_EPS = 1e-5  # PyTorch's default, unlike the other backbones
 
@@ -130,12 +136,14 @@ class CSA(nn.Module):
         rows, columns = (windows_along(n, self.STRIDE) for n in x.shape[1:3])
         out = self.attention_weights(x) @ self.window_values(x)
         kernel = (self.KERNEL_SIZE, self.KERNEL_SIZE)
-        windows = out.unflatten(3, kernel).unflatten(1, (rows, columns))
+        windows = unflatten(out.unflatten(3, kernel), 1, (rows, columns))
         # F.fold would do the same in twice the time, and Inductor compiles it into writes outside
         # the map where the windows are transposed (PyTorch 2.13 on the CPU).
         by_rows = sum_overlapping(windows, side=1, places=4)  # (B, rows, 2, columns, heads, 3, d)
         summed = sum_overlapping(by_rows, side=3, places=5)  # (B, rows, 2, columns, 2, heads, d)
-        whole = summed.flatten(5).flatten(0, 4).unflatten(0, (x.shape[0], 2 * rows, 2 * columns))
+        whole = unflatten(
+            summed.flatten(5).flatten(0, 4), 0, (x.shape[0], 2 * rows, 2 * columns)
+        )
         return self.proj(crop(whole, x.shape[1:3]))
 
 
@@ -205,7 +213,7 @@ class RASA(nn.Module):
         q = self.atrous_queries(x).flatten(1, 2)
         k, v = self.kv(self.reduction(x)).flatten(1, 2).chunk(2, dim=-1)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
-        return self.proj(merge_heads(attend(q, k, v, self.scale)).unflatten(1, x.shape[1:3]))
+        return self.proj(unflatten(merge_heads(attend(q, k, v, self.scale)), 1, x.shape[1:3]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""

@@ -35,6 +35,7 @@ from mmscalablevit.models.windows import (
     pad_to_multiple,
     real_tokens,
     split_windows,
+    unflatten,
     windows_along,
 )
 
@@ -256,7 +257,7 @@ class SSA(nn.Module):
         kv = self.kv(self.reduction(x)).flatten(1, 2)
         k, v = kv.split([self.scaled_dims, x.shape[-1]], dim=-1)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
-        return self.proj(merge_heads(attend(q, k, v, self.scale)).unflatten(1, size))
+        return self.proj(unflatten(merge_heads(attend(q, k, v, self.scale)), 1, size))
 
 
 WINDOW_ATTENTIONS: dict[str, type[WSA]] = {

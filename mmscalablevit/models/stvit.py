@@ -32,7 +32,7 @@ from mmscalablevit.models.layers import (
     to_nhwc,
 )
 from mmscalablevit.models.pyramid import PyramidBackbone, Stage
-from mmscalablevit.models.windows import join_windows, split_windows, windows_along
+from mmscalablevit.models.windows import join_windows, split_windows, unflatten, windows_along
 
 PER_STAGE_KEYS = ("embed_dims", "depths", "num_heads", "cell_sizes", "layer_scales")
 DEFAULTS: Arch = {"ffn_ratio": 4.0}
@@ -115,7 +115,7 @@ class MapAttention(nn.Module):
         """Map (B, H, W, C) to (B, H, W, C)."""
         # Head by head, each with its queries, keys and values, as the released weights have it.
         q, k, v = split_heads(self.qkv(x).flatten(1, 2), self.num_heads).chunk(3, dim=-1)
-        return self.proj(merge_heads(attend(q, k, v, self.scale)).unflatten(1, x.shape[1:3]))
+        return self.proj(unflatten(merge_heads(attend(q, k, v, self.scale)), 1, x.shape[1:3]))
 
 
 class SuperTokenAttention(MapAttention):
@@ -156,7 +156,7 @@ class SuperTokenAttention(MapAttention):
     def split_cells(self, x: Tensor) -> Tensor:
         """Split a map (B, H, W, C) into the pixels of its h x w cells, (B, h, w, c * c, C)."""
         grid = (windows_along(length, self.cell_size) for length in x.shape[1:3])
-        return split_windows(x, self.cell_size).unflatten(0, (x.shape[0], *grid))
+        return unflatten(split_windows(x, self.cell_size), 0, (x.shape[0], *grid))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""

@@ -96,9 +96,21 @@ def _reshape(x: Tensor, *shape: int) -> Tensor:
 
     No length is left to be inferred: a symbolic division of all others costs a compiler minutes.
     """
-    if torch.jit.is_tracing():  # of an `unflatten` the old exporter to ONNX keeps the traced shape
-        return x.reshape(shape)
-    return x.flatten().unflatten(0, shape)
+    return unflatten(x.flatten(), 0, shape)
+
+
+def unflatten(x: Tensor, dim: int, sizes: Size) -> Tensor:
+    """:meth:`torch.Tensor.unflatten`, of which PyTorch's old exporter to ONNX keeps no shape free.
+
+    Args:
+        x: The tensor.
+        dim: Its dimension to unfold, not counted from the end.
+        sizes: Lengths of what becomes of that dimension.
+    """
+    if torch.jit.is_tracing():
+        before = () if dim == 0 else (-1, *x.shape[1:dim])  # the batch is any, too
+        return x.reshape(*before, *sizes, *x.shape[dim + 1 :])
+    return x.unflatten(dim, sizes)
 
 
 def real_tokens(x: Tensor, window: int) -> Tensor | None:

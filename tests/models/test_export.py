@@ -1,4 +1,4 @@
-"""One graph serves all sizes: export with free batch, height and width."""
+"""One graph serves all sizes: export with free batch, height and width, and traces."""
 
 import pytest
 import torch
@@ -28,7 +28,46 @@ def check_export(family, model):
     exported = torch.export.export(
         model, (torch.randn(2, 3, 61, 77),), dynamic_shapes=free
     ).module()
+    check(exported, model)
+
+
+def check(graph, model):
     for batch, height, width in OTHERS:
         images = torch.randn(batch, 3, height, width)
         with torch.no_grad():
-            assert_same(exported(images), model(images), 1e-5)
+            assert_same(graph(images), model(images), 1e-5)
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_backbone_serves_other_sizes(family):
+    """At 64x64 the last map is one window, or less: nothing there is cut."""
+    model = tiny(family)
+    traced = torch.jit.trace(model, (torch.randn(2, 3, 64, 64),), check_trace=False)
+    check(traced, model)
+
+
+@pytest.mark.slow
+@each_family
+@pytest.mark.filterwarnings("ignore")
+def test_so_does_what_the_old_exporter_to_onnx_writes(family, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, path, names = tiny(family), tmp_path / "old.onnx", [f"map{i}" for i in range(4)]
+    free = {0: "batch", 2: "height", 3: "width"}
+    axes = {"x": free} | {name: {k: f"{v} of {name}" for k, v in free.items()} for name in names}
+    torch.onnx.export(
+        model,
+        (torch.randn(2, 3, 64, 64),),
+        path,
+        input_names=["x"],
+        output_names=names,
+        dynamic_axes=axes,
+        dynamo=False,
+    )
+    session = onnxruntime.InferenceSession(path)
+
+    def run(images):
+        return [torch.from_numpy(array) for array in session.run(names, {"x": images.numpy()})]
+
+    check(run, model)
