@@ -9,13 +9,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmengine.config import DictAction
+
+from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config, provenance, tool
-from mmscalablevit.checks import weights
 from mmscalablevit.errors import UsageError
 from mmscalablevit.export import files
 from mmscalablevit.export.formats import FORMATS
+from mmscalablevit.export.quantization import training_images
 from mmscalablevit.visualization.models import load_model
-from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,9 +25,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Export a model.")
     parser.add_argument("config", metavar="CONFIG", help="config file")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of that config")
-    parser.add_argument("--to", choices=FORMATS, default="onnx", help="the format; onnx if not said")
+    parser.add_argument(
+        "--to", choices=FORMATS, default="onnx", help="the format; onnx if not said"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file; default: the checkpoint's name"
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="?",
+        type=int,
+        const=128,
+        metavar="N",
+        help="compute in int8, calibrated with N training images (128); with --to openvino",
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     return parser.parse_args()
@@ -33,28 +45,39 @@ def parse_args() -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> None:
     """Export, and print how far the file is from the model."""
-    suffix = FORMATS[args.to].suffix
-    path = args.out or Path(args.checkpoint).with_suffix(suffix)
-    if path.suffix != suffix:
-        raise UsageError(f"--out {path}: the name of a file for --to {args.to} ends in {suffix}")
-    files.require_packages(FORMATS[args.to])
+    form = FORMATS[args.to]
+    path = args.out or Path(args.checkpoint).with_suffix(form.suffix)
+    if path.suffix != form.suffix:
+        raise UsageError(f"--out {path}: a file for --to {args.to} ends in {form.suffix}")
+    if args.int8 is not None and (args.to != "openvino" or args.int8 < 1):
+        raise UsageError("--int8: goes with --to openvino, and takes a number of images above 0")
+    files.require_packages(form, int8=args.int8 is not None)
     cfg = config.load_config(args.config, args.cfg_options)
     weights.require_checkpoint(args.checkpoint)
+    if args.int8 is not None:
+        config.require_entries(cfg, args.config, "train_dataloader", "test_dataloader")
+        datasets.require_data(cfg, "train_dataloader")
     model, meta = load_model(cfg, args.checkpoint)
-    print(f"exporting {args.checkpoint} to {path}: this takes a minute or several")
-    deviations = files.export(model.cpu(), path, provenance.config_content(cfg), meta)
-    print_deviations(deviations)
+    images = training_images(cfg, model, args.int8 + files.COMPARED) if args.int8 else []
+    print(f"exporting {args.checkpoint} to {path}: this takes a minute or several", flush=True)
+    deviations = files.export(model.cpu(), path, provenance.config_content(cfg), meta, images)
+    print_deviations(deviations, args.int8 is not None)
     print(f"written: {path}")
 
 
-def print_deviations(deviations: list[files.Deviation]) -> None:
+def print_deviations(deviations: list[files.Deviation], int8: bool) -> None:
     """Print a table: a row for each output, a column for each size of the images."""
-    sizes = list(dict.fromkeys(each.size for each in deviations))
+    kind = "root mean square" if int8 else "largest"
+    where = "images that it was not calibrated with" if int8 else "sizes that were not traced"
+    sizes = list(dict.fromkeys(each.size for each in deviations))[:5]
     width = max(len(each.name) for each in deviations)
-    print("largest deviation from PyTorch, of the std, at sizes that were not traced:")
+    print(f"{kind} deviation from PyTorch, of the std, at {where}:")
     print(" " * width, *("x".join(map(str, size)).rjust(10) for size in sizes))
     for name in dict.fromkeys(each.name for each in deviations):
-        values = [each.value for each in deviations if each.name == name]
+        values = (
+            max(each.value for each in deviations if (each.name, each.size) == (name, size))
+            for size in sizes
+        )
         print(name.ljust(width), *(f"{value:10.1e}" for value in values))
 
 

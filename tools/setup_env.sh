@@ -235,7 +235,7 @@ fi
 
 step 4/5 "The frameworks, the tools for the tests, and mmscalablevit itself"
 "$python" -m pip install -q "${pinned[@]}" "$directory"/*.whl -r "requirements/$STACK.txt" \
-    -r requirements/digits.txt -r requirements/dev.txt
+    -r requirements/digits.txt -r requirements/dev.txt -r requirements/export.txt
 "$python" -m pip install -q --no-deps --no-build-isolation -e .
 
 step 5/5 "Check"

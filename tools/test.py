@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Test a model.")
     parser.add_argument("config", metavar="CONFIG", help="config file")
-    parser.add_argument("checkpoint", metavar="FILE", help="checkpoint of that config, or a file of tools/export.py")
+    parser.add_argument(
+        "checkpoint", metavar="FILE", help="checkpoint of that config, or a file of tools/export.py"
+    )
     parser.add_argument(
         "--eval",
         nargs="+",

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
@@ -20,11 +19,11 @@ from mmengine.logging import print_log
 from mmscalablevit.checkpoints import Checkpoint
 from mmscalablevit.checks import datasets, failures, samples, weights
 from mmscalablevit.cli import amp, compilation, config, distributed, options, provenance, tta
-from mmscalablevit.errors import UsageError, listed_below
+from mmscalablevit.cli.exported import read_exported
+from mmscalablevit.errors import UsageError
 from mmscalablevit.evaluation import outputs
 from mmscalablevit.evaluation.selection import select_metrics
 from mmscalablevit.export import files
-from mmscalablevit.export.formats import Exported
 from mmscalablevit.files import ensure_writable, write_json
 from mmscalablevit.hooks.data import CheckDataHook
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
@@ -109,9 +108,11 @@ def prepare_test(args: argparse.Namespace) -> tuple[LoadedRunner, list[str]]:
         The run, and the patterns of the paths that it will write.
     """
     cfg = config.load_config(args.config, args.cfg_options)
-    exported = read_exported(args, cfg)
+    exported = read_exported(args.checkpoint, cfg)
     if exported is None:
         weights.require_checkpoint(args.checkpoint)
+    elif args.amp or args.compile:
+        raise UsageError("--amp and --compile are for models in PyTorch, not for exported files")
     config.require_entries(cfg, args.config, "test_dataloader", "test_cfg")
     weights.check_backbone(cfg, weights=False)
     datasets.require_data(cfg, "test_dataloader")
@@ -137,7 +138,7 @@ def prepare_test(args: argparse.Namespace) -> tuple[LoadedRunner, list[str]]:
     if exported is None:
         runner.loaded = checkpoint
     else:
-        files.put_in_place(bare_model(runner.model), Path(args.checkpoint), exported)
+        files.put_in_place(bare_model(runner.model), exported)
     samples.require_samples(runner, "test", checkpoint)
     runner.register_hook(MatchingCheckpointHook())
     runner.register_hook(CheckDataHook(cfg))
@@ -147,32 +148,6 @@ def prepare_test(args: argparse.Namespace) -> tuple[LoadedRunner, list[str]]:
         written.append(args.show_dir)
     adapt_model(runner, args, inference=True)
     return runner, written
-
-
-def read_exported(args: argparse.Namespace, cfg: Config) -> Exported | None:
-    """Read the file to test, if its name is that of an exported one.
-
-    Raises:
-        UsageError: It cannot be used, with this config or with other options.
-    """
-    if files.choose_format(args.checkpoint) is None:
-        return None
-    for option in ("amp", "compile"):
-        if getattr(args, option):
-            raise UsageError(
-                f"--{option} is for models in PyTorch; {args.checkpoint} computes as it was exported"
-            )
-    exported = files.read(Path(args.checkpoint))
-    before = exported.metadata["config"]["model"]
-    now = provenance.config_content(cfg)["model"]
-    parts = [part for part in before if part not in ("train_cfg", "test_cfg")]
-    if differing := provenance.differences(
-        {part: before[part] for part in parts}, {part: now.get(part) for part in parts}
-    ):
-        raise UsageError(
-            f"{args.checkpoint} is not of this config's model:{listed_below(differing, 5)}"
-        )
-    return exported
 
 
 def adapt_model(runner: LoadedRunner, args: argparse.Namespace, inference: bool = False) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,16 @@ from mmscalablevit.checkpoints import load_file
 from mmscalablevit.errors import FAILURES, UsageError, first_line, listed_below
 from mmscalablevit.export.formats import FORMATS, TRACED, Exported, Format, trace
 from mmscalablevit.export.graphs import Graph, attach, names_of, plan
+from mmscalablevit.export.quantization import quantize
 from mmscalablevit.files import ensure_writable
 
 # Batch, height and width of images that a file is compared at; none of them is TRACED.
 SIZES = ((1, 64, 64), (3, 97, 130), (2, 224, 192))
 TOLERANCE = 1e-4
+# Of images that int8 was calibrated with, as many more are compared; more than this is no int8
+# any more, but a fault. What it costs, a test on real data tells.
+COMPARED = 16
+COARSE = 0.5
 
 
 class Deviation(NamedTuple):
@@ -30,18 +36,13 @@ class Deviation(NamedTuple):
         name: The output.
         size: Batch, height and width of the images.
         value: The largest deviation, in the output's standard deviation, or in a hundredth of its
-            largest value where that is more: one that is nearly constant has only its rounding. Of
-            labels the share that differs.
+            largest value where that is more: one that is nearly constant has only its rounding. In
+            int8 the root mean square in place of the largest. Of labels the share that differs.
     """
 
     name: str
     size: tuple[int, ...]
     value: float
-
-    @property
-    def too_large(self) -> bool:
-        """Whether the file is not the model."""
-        return not self.value <= TOLERANCE
 
 
 def choose_format(path: str | os.PathLike) -> Format | None:
@@ -50,13 +51,14 @@ def choose_format(path: str | os.PathLike) -> Format | None:
     return formats.get(Path(path).suffix)
 
 
-def require_packages(form: Format) -> None:
+def require_packages(form: Format, int8: bool = False) -> None:
     """Check that what a format needs is installed.
 
     Raises:
         UsageError: Something is missing.
     """
-    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
+    packages = (*form.packages, "nncf") if int8 else form.packages
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{form.suffix} files need {', '.join(missing)}: pip install -r requirements/export.txt"
@@ -88,15 +90,18 @@ def export(
     path: Path,
     config: Mapping[str, Any],
     dataset_meta: Mapping[str, Any],
+    images: Sequence[Tensor] = (),
 ) -> list[Deviation]:
     """Write a model's graph to a file, once the file has been compared with the model.
 
     Args:
-        model: The model on the CPU, in evaluation mode. It is used up: its graph becomes the file.
-        path: The file, whose ending says the format. Beside it lie its weights (OpenVINO), and those
-            of what is in no graph.
+        model: The model on the CPU, in evaluation mode. It is used up.
+        path: The file, whose ending says the format. Beside it lie its weights (OpenVINO), and
+            those of what is in no graph.
         config: What the model was built of, in JSON's types.
         dataset_meta: Classes of the data that it was trained on, and their palette.
+        images: Normalized images; then the graph computes in int8, calibrated with all but the last
+            few, which it is compared on.
 
     Returns:
         How far the file's outputs are from the model's.
@@ -112,29 +117,26 @@ def export(
     require_packages(form)
     graph = Graph(model).eval()
     ensure_writable(path.parent)
-    with torch.no_grad():
-        nested = graph.nested(torch.zeros(TRACED))
-    names = names_of(nested)
+    nested = graph.nested(torch.zeros(TRACED))
     metadata = {
         "task": graph.plan.task,
         "preprocessing": preprocessing(model),
         "dataset_meta": dataset_meta,
-        "outputs": names,
+        "outputs": names_of(nested),
         "tensors": list(graph(torch.zeros(TRACED))),
         "config": config,
     }
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         new = Path(folder, path.name)
         form.write(trace(graph), metadata, new)
-        exported = form.read(new)
-        deviations = compare(graph, exported)
-        worst = max(deviations, key=lambda deviation: deviation.value)
-        if worst.too_large:
-            raise UsageError(
-                f"{path} is not written: at {worst.size} its output {worst.name} is"
-                f" {worst.value:.1e} of the std from the model's; at most {TOLERANCE:.0e} is right"
-            )
-        attach(model, exported.run, names)
+        deviations = compare(graph, form.read(new), noise(SIZES), largest)
+        require_close(path, deviations, TOLERANCE)
+        if images:
+            calibration, others = images[:-COMPARED], images[-COMPARED:]
+            quantize(new, calibration, metadata)
+            deviations = compare(graph, form.read(new), others, typical)
+            require_close(path, deviations, COARSE)
+        attach(model, form.read(new).run, metadata["outputs"])
         if rest := model.state_dict():
             torch.save({"state_dict": rest}, rest_of(new))
         # The file itself last: what it needs is there by then.
@@ -143,32 +145,71 @@ def export(
     return deviations
 
 
-def compare(
-    graph: nn.Module, exported: Exported, sizes: Sequence[tuple[int, int, int]] = SIZES
-) -> list[Deviation]:
-    """Compare a file's outputs with a graph's in PyTorch, on noise of several sizes."""
+def noise(sizes: Iterable[tuple[int, int, int]]) -> Iterator[Tensor]:
+    """Images (B, 3, H, W) of noise."""
     random = torch.Generator().manual_seed(0)
+    for batch, height, width in sizes:
+        yield torch.randn(batch, 3, height, width, generator=random)
+
+
+def compare(
+    graph: nn.Module,
+    exported: Exported,
+    batches: Iterable[Tensor],
+    measure: Callable[[Tensor], Tensor],
+) -> list[Deviation]:
+    """Compare a file's outputs with a graph's in PyTorch.
+
+    Args:
+        graph: The graph.
+        exported: The file.
+        batches: Normalized images, (B, 3, H, W) each.
+        measure: Makes one value of all differences.
+    """
     deviations = []
-    for batch, *sides in sizes:
-        images = torch.randn(batch, 3, *sides, generator=random)
-        with torch.no_grad():
-            expected: dict[str, Tensor] = graph(images)
+    for images in batches:
+        size = (images.shape[0], *images.shape[2:])
+        expected: dict[str, Tensor] = graph(images)
         given = exported.run(images)
         deviations += [
-            Deviation(name, (batch, *sides), deviation(given[name], value))
+            Deviation(name, size, deviation(given[name], value, measure))
             for name, value in expected.items()
         ]
     return deviations
 
 
-def deviation(given: Tensor, expected: Tensor) -> float:
+def largest(differences: Tensor) -> Tensor:
+    """The largest of several differences, whatever their sign."""
+    return differences.abs().max()
+
+
+def typical(differences: Tensor) -> Tensor:
+    """The root mean square of several differences."""
+    return differences.square().mean().sqrt()
+
+
+def deviation(given: Tensor, expected: Tensor, measure: Callable[[Tensor], Tensor]) -> float:
     """How far an output is from the right one; see :class:`Deviation`."""
     if given.shape != expected.shape:
-        return float("inf")
+        return math.inf
     if not expected.is_floating_point():
         return (given != expected).float().mean().item()
     unit = max(expected.std().item(), 0.01 * expected.abs().max().item())
-    return ((given - expected).abs().max() / unit).item()
+    return measure(given - expected).item() / unit
+
+
+def require_close(path: Path, deviations: Iterable[Deviation], tolerance: float) -> None:
+    """Refuse a file whose outputs are not the model's.
+
+    Raises:
+        UsageError: A deviation is larger than the tolerance, or no number.
+    """
+    for name, size, value in deviations:
+        if not value <= tolerance:
+            raise UsageError(
+                f"{path} is not written: at {'x'.join(map(str, size))} its output {name} deviates"
+                f" by {value:.1e} of the std from the model's; up to {tolerance:.0e} is right"
+            )
 
 
 def read(path: Path) -> Exported:
@@ -190,18 +231,17 @@ def read(path: Path) -> Exported:
         ) from error
 
 
-def put_in_place(model: Any, path: Path, exported: Exported) -> None:
+def put_in_place(model: Any, exported: Exported) -> None:
     """Let a model compute by an exported file what is in it, in place.
 
     Args:
         model: A model of the settings that the file was made with; its weights do not matter.
-        path: The file, beside which lie the weights of what is in no graph.
-        exported: Its content.
+        exported: The file. Beside it lie the weights of what is in no graph.
 
     Raises:
         UsageError: The file is of another model, or the weights beside it are missing.
     """
-    task, metadata = plan(model).task, exported.metadata
+    path, task, metadata = exported.path, plan(model).task, exported.metadata
     if metadata["task"] != task:
         raise UsageError(f"{path} is a file for {metadata['task']}, the config's is for {task}")
     attach(model, exported.run, metadata["outputs"])

@@ -28,10 +28,12 @@ class Exported(NamedTuple):
     """A graph read from a file.
 
     Attributes:
-        metadata: What :func:`mmscalablevit.export.files.describe` gave.
+        path: The file.
+        metadata: What :func:`mmscalablevit.export.files.export` has put in.
         run: Maps normalized images (B, 3, H, W) to the outputs by their names.
     """
 
+    path: Path
     metadata: dict[str, Any]
     run: Callable[[Tensor], Mapping[str, Tensor]]
 
@@ -74,7 +76,7 @@ def read_onnx(path: Path) -> Exported:
         outputs = session.run(metadata["tensors"], {"images": images.numpy()})
         return _tensors(metadata, outputs)
 
-    return Exported(metadata, run)
+    return Exported(path, metadata, run)
 
 
 def write_openvino(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
@@ -93,19 +95,30 @@ def write_openvino(program: ExportedProgram, metadata: dict[str, Any], path: Pat
 
 
 def read_openvino(path: Path) -> Exported:
-    """Read OpenVINO's representation, to run on the CPU in float32 whatever the CPU has."""
+    """Read OpenVINO's representation, to run on the CPU.
+
+    What is not in int8 is computed in float32, but beside int8 in bfloat16 where the CPU has it.
+    Images of the first size are computed by a graph of that size alone, which is faster.
+    """
     import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
     metadata = json.loads(model.get_rt_info([KEY]).astype(str))
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings = {} if metadata.get("int8") else {"INFERENCE_PRECISION_HINT": "f32"}
+    graphs: dict[tuple[int, ...], Any] = {}
 
     def run(images: Tensor) -> dict[str, Tensor]:
-        outputs = compiled({"images": images.numpy()})
+        size = tuple(images.shape) if not graphs or tuple(images.shape) in graphs else ()
+        if size not in graphs:
+            fitted = model.clone()
+            if size:
+                fitted.reshape({"images": list(size)})
+            graphs[size] = core.compile_model(fitted, "CPU", settings)
+        outputs = graphs[size]({"images": images.numpy()})
         return _tensors(metadata, [outputs[name].copy() for name in metadata["tensors"]])
 
-    return Exported(metadata, run)
+    return Exported(path, metadata, run)
 
 
 def write_pt2(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
@@ -122,7 +135,7 @@ def read_pt2(path: Path) -> Exported:
         with torch.no_grad():
             return graph(images)
 
-    return Exported(json.loads(extra[KEY]), run)
+    return Exported(path, json.loads(extra[KEY]), run)
 
 
 def _tensors(metadata: dict[str, Any], arrays: list[Any]) -> dict[str, Tensor]:
@@ -140,8 +153,6 @@ class Format(NamedTuple):
 
 FORMATS = {
     "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), write_onnx, read_onnx),
-    "openvino": Format(
-        ".xml", ("onnx", "onnxscript", "openvino"), write_openvino, read_openvino
-    ),
+    "openvino": Format(".xml", ("onnx", "onnxscript", "openvino"), write_openvino, read_openvino),
     "pt2": Format(".pt2", (), write_pt2, read_pt2),
 }

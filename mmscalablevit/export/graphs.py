@@ -85,10 +85,7 @@ def plan(model: Any) -> Plan:
         from mmdet.models.detectors.panoptic_two_stage_segmentor import TwoStagePanopticSegmentor
 
         known = (TwoStageDetector.predict, TwoStagePanopticSegmentor.predict)
-        if (
-            type(model).predict in known
-            and type(model.rpn_head).predict is BaseDenseHead.predict
-        ):
+        if type(model).predict in known and type(model.rpn_head).predict is BaseDenseHead.predict:
             return Plan("two-stage detection", _propose)
     elif hasattr(model, "bbox_head"):
         from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -110,9 +107,9 @@ def plan(model: Any) -> Plan:
             # Its `predict` applies softmax, which undoes this logarithm.
             return Plan("classification", _classify, lambda outputs: outputs["scores"].log())
     raise UsageError(
-        f"{type(model).__name__} cannot be exported: classifiers with one label an image, segmentors"
-        " of MMSegmentation's EncoderDecoder with two classes or more, and detectors with dense"
-        " heads, of one stage or two, can"
+        f"{type(model).__name__} cannot be exported: classifiers with one label an image can,"
+        " segmentors of the kind EncoderDecoder with two classes or more, and detectors with dense"
+        " heads, of one stage or two"
     )
 
 
@@ -128,10 +125,12 @@ class Graph(nn.Module):
         self.model = model
         self.plan = plan(model)
 
+    @torch.no_grad()
     def nested(self, images: Tensor) -> dict[str, Any]:
         """What the heads compute, by their names."""
         return self.plan.compute(self.model, images)
 
+    @torch.no_grad()
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalized images (B, 3, H, W) to tensors by their names in the file."""
         return dict(_flat(self.nested(images)))

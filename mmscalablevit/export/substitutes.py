@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,9 +63,9 @@ class WholeUpsample(nn.Module):
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
 
-def _substitute(module: nn.Module) -> nn.Module | None:
+def _substitute(module: Any) -> nn.Module | None:
     if isinstance(module, nn.AdaptiveAvgPool2d):
-        size = module.output_size
+        size: Any = module.output_size
         height, width = (size, size) if isinstance(size, int) else size
         if height is not None and width is not None and (height, width) != (1, 1):
             return AverageOfParts((height, width))

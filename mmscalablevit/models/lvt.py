@@ -141,9 +141,7 @@ class CSA(nn.Module):
         # the map where the windows are transposed (PyTorch 2.13 on the CPU).
         by_rows = sum_overlapping(windows, side=1, places=4)  # (B, rows, 2, columns, heads, 3, d)
         summed = sum_overlapping(by_rows, side=3, places=5)  # (B, rows, 2, columns, 2, heads, d)
-        whole = unflatten(
-            summed.flatten(5).flatten(0, 4), 0, (x.shape[0], 2 * rows, 2 * columns)
-        )
+        whole = unflatten(summed.flatten(5).flatten(0, 4), 0, (x.shape[0], 2 * rows, 2 * columns))
         return self.proj(crop(whole, x.shape[1:3]))
 
 
