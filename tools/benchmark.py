@@ -3,6 +3,7 @@
     python tools/benchmark.py naive-s scalablevit-s scalablevit-s:compiled swin-t --batch 8
     python tools/benchmark.py CONFIG:naive CONFIG --training --batch 1 --size 512x640
     python tools/benchmark.py scalablevit-s:backbone naive-s:backbone --size 512 1024 2048
+    python tools/benchmark.py scalablevit-s scalablevit-s_int8.xml --batch 1 8   # exported
     python tools/benchmark.py naive-s scalablevit-s --profile
     python tools/benchmark.py --table 6
 

@@ -24,6 +24,7 @@ from mmscalablevit.cli import amp
 from mmscalablevit.cli.building import build_model
 from mmscalablevit.cli.compilation import compile_backbone
 from mmscalablevit.errors import UsageError
+from mmscalablevit.export import files
 from mmscalablevit.models.complexity import count_complexity
 
 BOXES = 8  # in each image that a detector trains on
@@ -99,6 +100,8 @@ class ModelWork:
         model = build(workload, cfg)
         # of the forward pass of a batch
         self.macs = workload.batch * count_complexity(model, workload.size).total_macs
+        if files.choose_format(workload.model) is not None:
+            files.put_in_place(model, files.read(Path(workload.model)))
         self.dtype = getattr(torch, workload.dtype)
         random = RandomState(0)
         images = random.standard_normal((workload.batch, 3, *workload.size)).astype(np.float32)

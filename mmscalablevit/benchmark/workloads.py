@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from mmscalablevit.cli.config import load_config, parse_size
 from mmscalablevit.errors import UsageError
+from mmscalablevit.export import files
 from mmscalablevit.files import find_configs
 
 # Configs by the names that users type: those of this project, and MMPretrain's.
@@ -127,7 +129,12 @@ def read_config(workload: Workload) -> Config:
         UsageError: There is none, or its backbone does not fit the workload.
     """
     path = NAMES.get(workload.model, workload.model)
-    if "::" in path:
+    if files.choose_format(path) is not None:
+        cfg = Config(files.read(Path(path)).metadata["config"])
+        import_modules_from_strings(**cfg.get("custom_imports", {"imports": []}))
+        if workload.training or workload.compiled or workload.dtype != "float32":
+            raise UsageError(f"{workload.text}: a file runs as it was exported, for inference")
+    elif "::" in path:
         try:
             cfg = Config.fromstring(f'_base_ = "{path}"', ".py")
         except (ImportError, OSError, ValueError) as error:

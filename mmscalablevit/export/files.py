@@ -23,10 +23,8 @@ from mmscalablevit.files import ensure_writable
 # Batch, height and width of images that a file is compared at; none of them is TRACED.
 SIZES = ((1, 64, 64), (3, 97, 130), (2, 224, 192))
 TOLERANCE = 1e-4
-# Of images that int8 was calibrated with, as many more are compared; more than this is no int8
-# any more, but a fault. What it costs, a test on real data tells.
-COMPARED = 16
-COARSE = 0.5
+COMPARED = 16  # images that int8 is compared on
+COARSE = 0.5  # of more than that the cause is no rounding; what int8 costs, a test on data tells
 
 
 class Deviation(NamedTuple):
@@ -101,7 +99,7 @@ def export(
         config: What the model was built of, in JSON's types.
         dataset_meta: Classes of the data that it was trained on, and their palette.
         images: Normalized images; then the graph computes in int8, calibrated with all but the last
-            few, which it is compared on.
+            COMPARED, which it is compared on; with all, if there are no more.
 
     Returns:
         How far the file's outputs are from the model's.
@@ -128,13 +126,17 @@ def export(
     }
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         new = Path(folder, path.name)
-        form.write(trace(graph), metadata, new)
+        try:
+            form.write(trace(graph), metadata, new)
+        except FAILURES as error:
+            raise UsageError(
+                f"{type(model).__name__} cannot be traced with free sizes: {first_line(error)}"
+            ) from error
         deviations = compare(graph, form.read(new), noise(SIZES), largest)
         require_close(path, deviations, TOLERANCE)
         if images:
-            calibration, others = images[:-COMPARED], images[-COMPARED:]
-            quantize(new, calibration, metadata)
-            deviations = compare(graph, form.read(new), others, typical)
+            quantize(new, images[:-COMPARED] or images, metadata)
+            deviations = compare(graph, form.read(new), images[-COMPARED:], typical)
             require_close(path, deviations, COARSE)
         attach(model, form.read(new).run, metadata["outputs"])
         if rest := model.state_dict():
@@ -170,7 +172,12 @@ def compare(
     for images in batches:
         size = (images.shape[0], *images.shape[2:])
         expected: dict[str, Tensor] = graph(images)
-        given = exported.run(images)
+        try:
+            given = exported.run(images)
+        except Exception as error:  # a graph that was tied to the traced size refuses others
+            raise UsageError(
+                f"the graph is tied to a size: of images {size} {first_line(error)}"
+            ) from error
         deviations += [
             Deviation(name, size, deviation(given[name], value, measure))
             for name, value in expected.items()
@@ -225,7 +232,7 @@ def read(path: Path) -> Exported:
     require_packages(form)
     try:
         return form.read(path)
-    except FAILURES as error:
+    except Exception as error:  # ONNX Runtime's errors have no other class in common
         raise UsageError(
             f"{path} cannot be read as a file of tools/export.py: {first_line(error)}"
         ) from error
