@@ -13,11 +13,11 @@ from mmengine.config import DictAction
 
 from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config, provenance, tool
+from mmscalablevit.cli.building import load_model
 from mmscalablevit.errors import UsageError
 from mmscalablevit.export import files
 from mmscalablevit.export.formats import FORMATS
 from mmscalablevit.export.quantization import training_images
-from mmscalablevit.visualization.models import load_model
 
 
 def parse_args() -> argparse.Namespace:
