@@ -35,8 +35,9 @@ def influence(module: nn.Module) -> np.ndarray:
         nn.init.normal_(parameter, std=CHANNELS**-0.5 if parameter.dim() < 4 else 0.3)
     for _ in range(8):
         x = torch.randn(1, SIDE, SIDE, CHANNELS, requires_grad=True)
-        module(x)[0, TOKEN[0], TOKEN[1]].square().sum().backward()
-        total += x.grad[0].norm(dim=-1)
+        received = module(x)[0, TOKEN[0], TOKEN[1]].square().sum()
+        (gradient,) = torch.autograd.grad(received, x)
+        total += gradient[0].norm(dim=-1)
     return (total / total.max()).numpy()
 
 
