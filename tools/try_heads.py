@@ -3,7 +3,8 @@
     python tools/try_heads.py              # of all projects that are installed
     python tools/try_heads.py mmdet mmpose
 
-Each model is checked as by tools/train.py, built, trained for a step and run on two images.
+Each model is checked as by tools/train.py, built, trained for two steps and run on two
+images.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Models of other projects with a backbone of this package, tried for a step."""
+"""Models of other projects with a backbone of this package, tried for two steps."""
