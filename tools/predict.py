@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG", help="config file")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of that config")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="its checkpoint, or an exported file"
+    )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder or pattern")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="folder to write to"

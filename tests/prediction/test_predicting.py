@@ -175,3 +175,22 @@ def test_a_config_without_a_test_set_cannot_read_images():
     cfg.test_dataloader = None
     with pytest.raises(UsageError, match="has no test_dataloader"):
         Predictor(cfg, "model.pth", "cpu", Settings())
+
+
+@pytest.mark.slow
+def test_an_exported_file_predicts_what_its_checkpoint_does(images: list[Path]) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.in_process import run_tool
+
+    cfg = save_model(CLASSIFIER, classes=CLASSES[:10])
+    expected = predict(cfg, images)
+    ending = run_tool("export.py", CLASSIFIER, "model.pth", "--out", "model.onnx")
+    assert ending.code == 0, ending
+    predictor = Predictor(cfg, "model.onnx", "cpu", Settings(batch_size=3, pictures=False))
+    assert not any(
+        dict(predictor.run({image: image.stem for image in images}, Path("new"))).values()
+    )
+    for image, record in zip(images, expected, strict=True):
+        found = json.loads(Path(f"new/predictions/{image.stem}.json").read_text())
+        assert (found["label"], found["name"]) == (record["label"], record["name"])
+        assert found["score"] == pytest.approx(record["score"], abs=1e-4)
