@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_at_once(visualize):
         ("features", "absent.png", CLASSIFIER, *out): "image absent.png does not exist",
         ("features", CLASSIFIER, CLASSIFIER, *out): "is no image that OpenCV can read",
         (*maps, *out, "--size", 16): "16x16 pixels, and 32 a side are the least: say --size",
-        (*maps, *out, "--titles", "a", "b"): "--titles names 2 models, and there are 1",
+        (*maps, *out, "--titles", "a", "b"): "--titles names 2, and there are 1 to name",
         ("features", "image.png", f"{CLASSIFIER}:absent.pth", *out): "absent.pth does not exist",
         (*maps, *out, "--blocks", "4.0"): "has stages 0 to 3, no stage 4",
         (*maps, *out, "--blocks", "0.2"): "has blocks 0 to 1, no block 2",
