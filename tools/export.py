@@ -15,6 +15,7 @@ from mmscalablevit.checks import datasets, weights
 from mmscalablevit.cli import config, provenance, tool
 from mmscalablevit.cli.building import load_model
 from mmscalablevit.errors import UsageError
+from mmscalablevit.evaluation.selection import innermost_datasets
 from mmscalablevit.export import files
 from mmscalablevit.export.formats import FORMATS
 from mmscalablevit.export.quantization import training_images
@@ -58,6 +59,8 @@ def export(args: argparse.Namespace) -> None:
         config.require_entries(cfg, args.config, "train_dataloader", "test_dataloader")
         datasets.require_data(cfg, "train_dataloader")
     model, meta = load_model(cfg, args.checkpoint)
+    if not meta and cfg.get("test_dataloader"):
+        meta = innermost_datasets(cfg.test_dataloader.dataset)[0].get("metainfo") or {}
     images = training_images(cfg, model, args.int8 + files.COMPARED) if args.int8 else []
     print(f"exporting {args.checkpoint} to {path}: this takes a minute or several", flush=True)
     deviations = files.export(model.cpu(), path, provenance.config_content(cfg), meta, images)
@@ -68,7 +71,9 @@ def export(args: argparse.Namespace) -> None:
 def print_deviations(deviations: list[files.Deviation], int8: bool) -> None:
     """Print a table: a row for each output, a column for each size of the images."""
     kind = "root mean square" if int8 else "largest"
-    where = "images that it was not calibrated with" if int8 else "sizes that were not traced"
+    where = (
+        "training images, and one of them at other sizes" if int8 else "sizes that were not traced"
+    )
     sizes = list(dict.fromkeys(each.size for each in deviations))[:5]
     width = max(len(each.name) for each in deviations)
     print(f"{kind} deviation from PyTorch, of the std, at {where}:")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmscalablevit.checkpoints import load_file
@@ -132,11 +133,17 @@ def export(
             raise UsageError(
                 f"{type(model).__name__} cannot be traced with free sizes: {first_line(error)}"
             ) from error
-        deviations = compare(graph, form.read(new), noise(SIZES), largest)
+        sizes = padded(SIZES, metadata["preprocessing"]["pad_size_divisor"])
+        deviations = compare(graph, form.read(new), noise(sizes), largest)
         require_close(path, deviations, TOLERANCE)
         if images:
             quantize(new, images[:-COMPARED] or images, metadata)
-            deviations = compare(graph, form.read(new), images[-COMPARED:], typical)
+            resized = (
+                F.interpolate(images[-1], sides, mode="bilinear").expand(batch, -1, -1, -1)
+                for batch, *sides in sizes
+            )
+            batches = [*images[-COMPARED:], *resized]
+            deviations = compare(graph, form.read(new), batches, typical)
             require_close(path, deviations, COARSE)
         attach(model, form.read(new).run, metadata["outputs"])
         if rest := model.state_dict():
@@ -147,7 +154,12 @@ def export(
     return deviations
 
 
-def noise(sizes: Iterable[tuple[int, int, int]]) -> Iterator[Tensor]:
+def padded(sizes: Iterable[tuple[int, ...]], divisor: int) -> list[tuple[int, ...]]:
+    """Fill sizes up as a detector's images are: some heads take no others."""
+    return [(batch, *(-(-side // divisor) * divisor for side in sides)) for batch, *sides in sizes]
+
+
+def noise(sizes: Iterable[tuple[int, ...]]) -> Iterator[Tensor]:
     """Images (B, 3, H, W) of noise."""
     random = torch.Generator().manual_seed(0)
     for batch, height, width in sizes:

@@ -6,6 +6,7 @@ Each format's libraries are imported where they are needed: a user of one needs 
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from mmscalablevit.export.substitutes import substitute
 
 KEY = "mmscalablevit"  # of the metadata in a file
 OPSET = 20  # the first with GELU
+SIZES_KEPT = 8  # graphs for one size each
 TRACED = (2, 3, 96, 160)  # any size would do; a side that differs from all others keeps them apart
 
 
@@ -61,7 +63,7 @@ def write_onnx(program: ExportedProgram, metadata: dict[str, Any], path: Path) -
             verbose=False,
         )
     assert onnx is not None
-    onnx.model.metadata_props[KEY] = json.dumps(metadata)
+    onnx.model.metadata_props[KEY] = as_text(metadata)
     onnx.save(path)
 
 
@@ -90,32 +92,35 @@ def write_openvino(program: ExportedProgram, metadata: dict[str, Any], path: Pat
     write_onnx(program, metadata, whole)
     model = openvino.convert_model(whole)
     whole.unlink()
-    model.set_rt_info(json.dumps(metadata), [KEY])
+    model.set_rt_info(as_text(metadata), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def read_openvino(path: Path) -> Exported:
     """Read OpenVINO's representation, to run on the CPU.
 
-    What is not in int8 is computed in float32, but beside int8 in bfloat16 where the CPU has it.
-    Images of the first size are computed by a graph of that size alone, which is faster.
+    What is not in int8 is computed in float32, but beside int8 in bfloat16 where the CPU has it. In
+    int8 each size of images has a graph of its own: one for all is slower, and fails at some sizes
+    with OpenVINO 2026.4.
     """
     import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
     metadata = json.loads(model.get_rt_info([KEY]).astype(str))
-    settings = {} if metadata.get("int8") else {"INFERENCE_PRECISION_HINT": "f32"}
-    graphs: dict[tuple[int, ...], Any] = {}
+    int8 = metadata.get("int8", False)
+
+    @functools.lru_cache(maxsize=SIZES_KEPT)
+    def graph(size: tuple[int, ...] | None) -> Any:
+        if size is None:
+            return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        fitted = model.clone()
+        fitted.reshape(list(size))
+        return core.compile_model(fitted, "CPU")
 
     def run(images: Tensor) -> dict[str, Tensor]:
-        size = tuple(images.shape) if not graphs or tuple(images.shape) in graphs else ()
-        if size not in graphs:
-            fitted = model.clone()
-            if size:
-                fitted.reshape({"images": list(size)})
-            graphs[size] = core.compile_model(fitted, "CPU", settings)
-        outputs = graphs[size]({"images": images.numpy()})
+        compiled = graph(tuple(images.shape) if int8 else None)
+        outputs = compiled({"images": images.numpy()})
         return _tensors(metadata, [outputs[name].copy() for name in metadata["tensors"]])
 
     return Exported(path, metadata, run)
@@ -123,7 +128,7 @@ def read_openvino(path: Path) -> Exported:
 
 def write_pt2(program: ExportedProgram, metadata: dict[str, Any], path: Path) -> None:
     """Write PyTorch's own archive."""
-    torch.export.save(program, path, extra_files={KEY: json.dumps(metadata)})
+    torch.export.save(program, path, extra_files={KEY: as_text(metadata)})
 
 
 def read_pt2(path: Path) -> Exported:
@@ -136,6 +141,11 @@ def read_pt2(path: Path) -> Exported:
             return graph(images)
 
     return Exported(path, json.loads(extra[KEY]), run)
+
+
+def as_text(metadata: Mapping[str, Any]) -> str:
+    """Metadata as JSON; what has no type there by its text."""
+    return json.dumps(metadata, default=str)
 
 
 def _tensors(metadata: dict[str, Any], arrays: list[Any]) -> dict[str, Tensor]:

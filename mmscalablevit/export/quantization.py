@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from mmscalablevit.evaluation.selection import innermost_datasets
-from mmscalablevit.export.formats import KEY
+from mmscalablevit.export.formats import KEY, as_text
 
 
 def training_images(cfg: Config, model: Any, number: int) -> list[Tensor]:
@@ -59,7 +58,7 @@ def quantize(path: Path, images: Sequence[Tensor], metadata: Mapping[str, Any]) 
     quantized = nncf.quantize(
         model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images)
     )
-    quantized.set_rt_info(json.dumps({**metadata, "int8": True}), [KEY])
+    quantized.set_rt_info(as_text({**metadata, "int8": True}), [KEY])
     new = path.with_name(f"int8.{path.name}")
     openvino.save_model(quantized, new, compress_to_fp16=False)
     # The file that was read is in use as long as the model is.

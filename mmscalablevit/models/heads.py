@@ -177,7 +177,7 @@ class ClassAttentionHead(ClsHead):
     def normed_tokens(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The class token and those of the last map (B, C, h, w), normed: (B, 1+hw, C)."""
         tokens = feats[-1].flatten(2).transpose(1, 2)
-        tokens = torch.cat((self.cls_token.expand(len(tokens), -1, -1), tokens), dim=1)
+        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
