@@ -52,18 +52,22 @@ def export(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {path}: a file for --to {args.to} ends in {form.suffix}")
     if args.int8 is not None and (args.to != "openvino" or args.int8 < 1):
         raise UsageError("--int8: goes with --to openvino, and takes a number of images above 0")
+    if files.choose_format(args.checkpoint) is not None:
+        raise UsageError(
+            f"{args.checkpoint} is exported already; name the checkpoint it is made of"
+        )
     files.require_packages(form, int8=args.int8 is not None)
     cfg = config.load_config(args.config, args.cfg_options)
     weights.require_checkpoint(args.checkpoint)
     if args.int8 is not None:
         config.require_entries(cfg, args.config, "train_dataloader", "test_dataloader")
         datasets.require_data(cfg, "train_dataloader")
-    model, meta = load_model(cfg, args.checkpoint)
+    model, meta = load_model(cfg, args.checkpoint, "cpu")
     if not meta and cfg.get("test_dataloader"):
         meta = innermost_datasets(cfg.test_dataloader.dataset)[0].get("metainfo") or {}
     images = training_images(cfg, model, args.int8 + files.COMPARED) if args.int8 else []
     print(f"exporting {args.checkpoint} to {path}: this takes a minute or several", flush=True)
-    deviations = files.export(model.cpu(), path, provenance.config_content(cfg), meta, images)
+    deviations = files.export(model, path, provenance.config_content(cfg), meta, images)
     print_deviations(deviations, args.int8 is not None)
     print(f"written: {path}")
 

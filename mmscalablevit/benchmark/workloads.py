@@ -69,6 +69,8 @@ class Workload:
     @property
     def label(self) -> str:
         """What tells the workload from others in one line."""
+        if files.choose_format(self.model) is not None:
+            return f"{Path(self.model).name} exported"
         options = [
             self.dtype,
             "compiled" if self.compiled else "eager",

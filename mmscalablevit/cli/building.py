@@ -16,6 +16,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from mmscalablevit.checkpoints import find_state_dict
+from mmscalablevit.cli.exported import read_exported
+from mmscalablevit.export.files import put_in_place
 from mmscalablevit.hooks.matching import MatchingCheckpointHook
 
 
@@ -48,7 +50,8 @@ def load_model(
 
     Args:
         cfg: The config.
-        checkpoint: Path or address of the checkpoint; None for random weights.
+        checkpoint: Path or address of the checkpoint, or an exported file, which runs on the CPU;
+            None for random weights.
         device: Where the model is to run; by default on a GPU, if there is one.
 
     Returns:
@@ -59,7 +62,11 @@ def load_model(
         CheckpointError: The checkpoint cannot be read, or is another model's.
     """
     MMLogger.get_instance("mmscalablevit", log_level="WARNING")
-    model: Any = build_model(cfg, pretrained=False).eval()
+    exported = None if checkpoint is None else read_exported(checkpoint, cfg)
+    model: Any = build_model(cfg, pretrained=False, initialize=exported is None).eval()
+    if exported is not None:
+        put_in_place(model, exported)
+        return model.cpu(), exported.metadata["dataset_meta"]
     meta: Mapping[str, Any] = {}
     if checkpoint is not None:
         content = CheckpointLoader.load_checkpoint(checkpoint, "cpu", logger="silent")

@@ -176,7 +176,9 @@ class _ExportedBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Map images to the features that are among the outputs, or to nothing."""
-        self.outputs = named(self.names, self.run(images))
+        outputs = self.run(images.cpu())  # on a GPU are the heads behind it
+        moved = {name: output.to(images.device) for name, output in outputs.items()}
+        self.outputs = named(self.names, moved)
         return self.outputs.get("features", ())
 
 
