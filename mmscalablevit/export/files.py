@@ -72,10 +72,10 @@ def rest_of(path: Path) -> Path:
 def preprocessing(model: Any) -> dict[str, Any]:
     """What images go through on their way to a graph, in the order of the entries."""
     settings = model.data_preprocessor
-    swapped = getattr(settings, "_channel_conversion", None)
-    if swapped is None:
-        swapped = getattr(settings, "channel_conversion", False)
-    normed = getattr(settings, "_enable_normalize", False)
+    # MMPretrain's name, MMSegmentation's and MMEngine's.
+    names = ("to_rgb", "channel_conversion", "_channel_conversion")
+    swapped = any(getattr(settings, name, False) for name in names)
+    normed = hasattr(settings, "mean")
     return {
         "channels": "RGB" if swapped else "BGR",
         "mean": settings.mean.flatten().tolist() if normed else [0.0],

@@ -22,7 +22,6 @@ from mmscalablevit.export.substitutes import substitute
 
 KEY = "mmscalablevit"  # of the metadata in a file
 OPSET = 20  # the first with GELU
-SIZES_KEPT = 8  # graphs for one size each
 TRACED = (2, 3, 96, 160)  # any size would do; a side that differs from all others keeps them apart
 
 
@@ -99,28 +98,28 @@ def write_openvino(program: ExportedProgram, metadata: dict[str, Any], path: Pat
 def read_openvino(path: Path) -> Exported:
     """Read OpenVINO's representation, to run on the CPU.
 
-    What is not in int8 is computed in float32, but beside int8 in bfloat16 where the CPU has it. In
-    int8 each size of images has a graph of its own: one for all is slower, and fails at some sizes
-    with OpenVINO 2026.4.
+    What is not in int8 is computed in float32, but beside int8 in bfloat16 where the CPU has it.
+    Images of the first size have a graph of their own, which is faster than the one of all others.
     """
     import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
     metadata = json.loads(model.get_rt_info([KEY]).astype(str))
-    int8 = metadata.get("int8", False)
+    settings = {} if metadata.get("int8") else {"INFERENCE_PRECISION_HINT": "f32"}
+    sizes: list[tuple[int, ...]] = []
 
-    @functools.lru_cache(maxsize=SIZES_KEPT)
+    @functools.cache
     def graph(size: tuple[int, ...] | None) -> Any:
-        if size is None:
-            return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         fitted = model.clone()
-        fitted.reshape(list(size))
-        return core.compile_model(fitted, "CPU")
+        if size is not None:
+            fitted.reshape(list(size))
+        return core.compile_model(fitted, "CPU", settings)
 
     def run(images: Tensor) -> dict[str, Tensor]:
-        compiled = graph(tuple(images.shape) if int8 else None)
-        outputs = compiled({"images": images.numpy()})
+        size = tuple(images.shape)
+        sizes[:] = sizes or [size]
+        outputs = graph(size if size in sizes else None)({"images": images.numpy()})
         return _tensors(metadata, [outputs[name].copy() for name in metadata["tensors"]])
 
     return Exported(path, metadata, run)

@@ -52,11 +52,21 @@ def quantize(path: Path, images: Sequence[Tensor], metadata: Mapping[str, Any]) 
     """
     import nncf
     import openvino
+    from nncf.quantization.advanced_parameters import QuantizationParameters
 
     model = openvino.Core().read_model(path)
     dataset = nncf.Dataset(images, lambda image: {"images": image.numpy()})
+    # Of depth-wise convolutions NNCF would quantize the input by channels, also where these are the
+    # last axis, and take the height for them: the graph would be tied to the images' size.
+    activations = QuantizationParameters(per_channel=False)
     quantized = nncf.quantize(
-        model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images)
+        model,
+        dataset,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(images),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_quantization_params=activations
+        ),
     )
     quantized.set_rt_info(as_text({**metadata, "int8": True}), [KEY])
     new = path.with_name(f"int8.{path.name}")
