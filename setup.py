@@ -49,6 +49,7 @@ setup(
         "torch": [line.replace("===", "==") for line in read_requirements("torch")],
         "digits": read_requirements("digits"),
         "dev": read_requirements("dev"),
+        "docs": read_requirements("docs"),
         "export": read_requirements("export"),
     },
     classifiers=[
