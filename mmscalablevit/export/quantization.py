@@ -42,8 +42,9 @@ def training_images(cfg: Config, model: Any, number: int) -> list[Tensor]:
 def quantize(path: Path, images: Sequence[Tensor], metadata: Mapping[str, Any]) -> None:
     """Turn a file of OpenVINO's into int8, by NNCF.
 
-    Weights get a scale for each channel, activations one that is fixed by the images. Products and
-    convolutions are quantized; softmax, norms and the products within attention stay as they are.
+    Weights get a scale for each channel, activations one that is fixed by the images. Linear layers
+    and convolutions are quantized, but for depth-wise ones; softmax, norms and the products within
+    attention stay as they are.
 
     Args:
         path: The file, which is replaced.
@@ -52,21 +53,18 @@ def quantize(path: Path, images: Sequence[Tensor], metadata: Mapping[str, Any]) 
     """
     import nncf
     import openvino
-    from nncf.quantization.advanced_parameters import QuantizationParameters
 
     model = openvino.Core().read_model(path)
     dataset = nncf.Dataset(images, lambda image: {"images": image.numpy()})
-    # Of depth-wise convolutions NNCF would quantize the input by channels, also where these are the
-    # last axis, and take the height for them: the graph would be tied to the images' size.
-    activations = QuantizationParameters(per_channel=False)
+    # Of depth-wise convolutions NNCF quantizes the input by channels, and where these are the last
+    # axis it takes the height for them: the graph would be tied to the size of the images.
+    depth_wise = nncf.IgnoredScope(types=["GroupConvolution"], validate=False)
     quantized = nncf.quantize(
         model,
         dataset,
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(images),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_quantization_params=activations
-        ),
+        ignored_scope=depth_wise,
     )
     quantized.set_rt_info(as_text({**metadata, "int8": True}), [KEY])
     new = path.with_name(f"int8.{path.name}")
