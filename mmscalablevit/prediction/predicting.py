@@ -18,11 +18,9 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmscalablevit.cli.building import load_model
-from mmscalablevit.cli.exported import read_exported
 from mmscalablevit.errors import UsageError, first_line
 from mmscalablevit.evaluation.outputs import without_labels
 from mmscalablevit.evaluation.selection import innermost_datasets
-from mmscalablevit.export.files import put_in_place
 from mmscalablevit.files import write_json, write_whole
 from mmscalablevit.hooks import pictures
 from mmscalablevit.models.pyramid import InputError
@@ -78,12 +76,7 @@ class Predictor:
         except (AssertionError, RuntimeError) as error:  # CUDA that torch lacks is asserted
             raise UsageError(f"--device {device}: {first_line(error)}") from error
         self.settings = settings
-        exported = read_exported(checkpoint, cfg)
-        if exported is None:
-            self.model, meta = load_model(cfg, checkpoint, device)
-        else:  # it computes on the CPU
-            self.model, meta = load_model(cfg, None, "cpu")[0], exported.metadata["dataset_meta"]
-            put_in_place(self.model, exported)
+        self.model, meta = load_model(cfg, checkpoint, device)
         dataset = innermost_datasets(cfg.test_dataloader.dataset)[0]
         named = DATASETS.build({**dataset, "lazy_init": True}).metainfo  # reads no data
         self.meta = {**named, **meta}
