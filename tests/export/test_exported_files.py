@@ -152,7 +152,7 @@ def test_int8_is_near_and_smaller(classifier: Path) -> None:
     assert small.metadata["int8"]
     for images in files.noise([(2, 40, 40), (3, 50, 70)]):
         expected, given = whole.run(images)["scores"], small.run(images)["scores"]
-        assert 0 < (given - expected).abs().max() < 0.1
+        assert 0 < (given - expected).abs().max() < 0.2  # noise is no pet
 
 
 @pytest.mark.slow
