@@ -34,6 +34,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mmscalablevit", "mmscalablevit.*"]),
+    # What MMEngine and MIM look for in an installed package. In git these are links to the folders
+    # of the checkout, so that an editable install has them too; a wheel gets the files.
+    package_data={
+        "mmscalablevit": [".mim/*.yml", *(f".mim/configs/**/*.{e}" for e in ("py", "yml", "md"))]
+        + [".mim/tools/*.py", ".mim/tools/*.sh"]
+    },
     python_requires=">=3.10,<3.14",
     # The mm packages are extras, not hard requirements: there are two stacks with the same import
     # names, OpenMMLab's own and the onedl-* forks, and pip, which knows nothing of that, would
@@ -48,6 +54,7 @@ setup(
         # the verified torch; the format of the metadata has no place for ===
         "torch": [line.replace("===", "==") for line in read_requirements("torch")],
         "digits": read_requirements("digits"),
+        "hub": read_requirements("hub"),
         "dev": read_requirements("dev"),
         "docs": read_requirements("docs"),
         "export": read_requirements("export"),

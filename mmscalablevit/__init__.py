@@ -8,6 +8,9 @@ from mmscalablevit.environment import require_usable
 from mmscalablevit.version import __version__
 
 if require_usable():
+    from mmscalablevit.hub.names import register_names
     from mmscalablevit.models import LVT, ScalableViT, STViT
+
+    register_names()
 
 __all__ = ["LVT", "STViT", "ScalableViT", "__version__"]

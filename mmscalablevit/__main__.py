@@ -1,12 +1,20 @@
-"""Print the environment report: ``python -m mmscalablevit``."""
+"""Print the environment report, or run a tool, in any folder.
+
+    python -m mmscalablevit                     the report
+    python -m mmscalablevit TOOL [ARGUMENT ...] a file of tools/, such as train, test or reproduce
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
+from collections.abc import Sequence
+from typing import NoReturn
 
 from mmscalablevit.environment import report
 from mmscalablevit.errors import Finding
+from mmscalablevit.files import find_configs
 from mmscalablevit.version import __version__
 
 
@@ -37,8 +45,24 @@ def render(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
+def run_tool(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Become a tool: this process ends with it, and has its exit status.
+
+    Raises:
+        SystemExit: There is no tool of this name.
+    """
+    files = find_configs().parent.joinpath("tools").iterdir()
+    tools = {file.stem: file for file in sorted(files) if file.suffix in (".py", ".sh")}
+    if name not in tools:
+        sys.exit(f"error: there is no tool {name!r}; there are {', '.join(tools)}")
+    program = sys.executable if tools[name].suffix == ".py" else "bash"
+    os.execvp(program, [program, str(tools[name]), *arguments])
+
+
 def main() -> int:
     """Print the report; the exit status is 1 if something has to be mended."""
+    if sys.argv[1:]:
+        run_tool(sys.argv[1], sys.argv[2:])
     sys.stderr.write("Examining the environment, some seconds ...\n")
     findings = report()
     sys.stdout.write(render(findings) + "\n")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mmscalablevit.errors import UsageError
+from mmscalablevit.errors import UsageError, near_names
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -26,6 +26,31 @@ def find_configs() -> Path:
         f"the configs of mmscalablevit are not beside {_PACKAGE}: this needs a checkout, installed "
         "with pip install -e ."
     )
+
+
+def find_config(name: str | os.PathLike) -> Path:
+    """Find a config: a file, or one of this project's from wherever the program runs.
+
+    Args:
+        name: Path of a file; or the name of a config of this project, such as
+            ``'scalablevit-small_8xb128_in1k'``, or its path below ``configs``, with this folder or
+            MMEngine's ``'mmscalablevit::'`` in front or not.
+
+    Raises:
+        UsageError: There is none; near names are offered.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    inner = Path(str(name).removeprefix("mmscalablevit::").removeprefix("configs/"))
+    inner = inner.with_suffix("") if inner.suffix == ".py" else inner
+    folder = find_configs()
+    own = [file for file in sorted(folder.rglob("*.py")) if file.parent.name != "_base_"]
+    for file in own:
+        if inner.as_posix() in (file.stem, file.relative_to(folder).with_suffix("").as_posix()):
+            return file
+    nearby = path.parent.glob("*.py") if path.parent.is_dir() else []
+    raise UsageError(f"config {name} does not exist{near_names(path, [*nearby, *own])}")
 
 
 def ensure_writable(directory: str | os.PathLike) -> None:

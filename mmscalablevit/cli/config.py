@@ -11,24 +11,21 @@ from mmengine.config import Config
 
 from mmscalablevit.checks import require
 from mmscalablevit.checks.options import option_findings
-from mmscalablevit.errors import FAILURES, UsageError, first_line, module_line, near_names
+from mmscalablevit.errors import FAILURES, UsageError, first_line, module_line
+from mmscalablevit.files import find_config
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
-    """Read a config file and merge options into it.
+    """Read a config, as :func:`.find_config` finds it, and merge options into it.
 
     Raises:
-        UsageError: The file is missing (near names are offered), or no config.
+        UsageError: It is missing (near names are offered), or no config.
     """
-    file = Path(path)
-    if not file.is_file():
-        nearby = file.parent.glob("*.py") if file.parent.is_dir() else []
-        near = near_names(file, [*nearby, *sorted(Path("configs").rglob("*.py"))])
-        raise UsageError(f"config {path} does not exist{near}")
+    file = find_config(path)
     if file.suffix not in (".py", ".json", ".yaml", ".yml"):
         raise UsageError(f"config {path} is not a config: it must end in .py, .json or .yaml")
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(file)
     except (*FAILURES, MemoryError) as error:  # the parser's, of a file that is no Python
         line = module_line(error)
         place = f"config {path}" if line is None else f"config {path}, line {line}"

@@ -13,12 +13,12 @@ REPORT_COMMAND = "python -m mmscalablevit"
 
 
 def _is_report() -> bool:
-    """Whether the interpreter was started as ``python -m mmscalablevit``."""
+    """Whether the interpreter was started as ``python -m mmscalablevit``, without a tool's name."""
     # While `-m` imports the package, before it knows the file, argv[0] is "-m".
     original = sys.orig_argv
     if sys.argv[:1] != ["-m"] or "-m" not in original:
         return False
-    return original[original.index("-m") + 1 :][:1] == ["mmscalablevit"]
+    return original[original.index("-m") + 1 :] == ["mmscalablevit"]
 
 
 def require_usable() -> bool:

@@ -243,7 +243,7 @@ def _model(entry: Entry, collection: dict[str, Any], root: Path) -> dict[str, An
             "Epochs" if schedule.by_epoch else "Iterations": schedule.length,
             "Batch Size": schedule.gpus * schedule.batch_size,
             "Training Resources": f"{schedule.gpus} GPUs",
-            "Input Size": list(count.size),
+            "Input Size": "x".join(map(str, count.size)),
             "Parameters": count.complexity.parameters,
             "FLOPs": count.macs,
             "FLOPs (everything counted)": count.complexity.total_macs,
