@@ -8,9 +8,10 @@ from mmscalablevit.environment import require_usable
 from mmscalablevit.version import __version__
 
 if require_usable():
+    from mmscalablevit.files import find_config
     from mmscalablevit.hub.names import register_names
     from mmscalablevit.models import LVT, ScalableViT, STViT
 
     register_names()
 
-__all__ = ["LVT", "STViT", "ScalableViT", "__version__"]
+__all__ = ["LVT", "STViT", "ScalableViT", "__version__", "find_config"]

@@ -30,6 +30,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         line = module_line(error)
         place = f"config {path}" if line is None else f"config {path}, line {line}"
         raise UsageError(f"{place} cannot be read: {first_line(error)}") from error
+    drop_own_scope(cfg.values())
     if "model" not in cfg:
         raise UsageError(f"config {path} has no model; name a leaf config, not one of its bases")
     if options:
@@ -41,6 +42,23 @@ def load_config(path: str, options: dict | None = None) -> Config:
         except (LookupError, TypeError, ValueError) as error:
             raise UsageError(f"--cfg-options: {first_line(error)}") from error
     return cfg
+
+
+def drop_own_scope(entry: Any) -> None:
+    """Take off the scope that MMEngine gives what comes from ``_base_ = 'mmscalablevit::...'``.
+
+    There is no registry of that scope: this package's configs name what their framework has.
+
+    Args:
+        entry: Entries of a config, changed in place.
+    """
+    if isinstance(entry, dict):
+        if entry.get("_scope_") == "mmscalablevit":
+            del entry["_scope_"]
+        entry = entry.values()
+    if not isinstance(entry, str) and isinstance(entry, Iterable):
+        for inner in entry:
+            drop_own_scope(inner)
 
 
 def open_archs(cfg: Config, options: Iterable[str]) -> None:
