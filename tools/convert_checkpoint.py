@@ -46,7 +46,7 @@ def convert_file(args: argparse.Namespace) -> None:
             f"{args.dst} exists already: name another file, or say --force to replace it"
         )
     try:
-        released = load_file(args.src, extra_globals=[argparse.Namespace])
+        released = load_file(args.src)
         converted = convert(released, args.ema)
     except (FileNotFoundError, CheckpointError, ValueError) as error:
         raise UsageError(f"cannot convert {args.src}: {error}") from error

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmscalablevit.checkpoints.filling import LISTED, compare
-from mmscalablevit.checkpoints.reading import unwrapped
+from mmscalablevit.checkpoints.entries import LISTED, compare, unwrapped
 from mmscalablevit.checkpoints.released import FAMILIES, Family, Rename, StateDict
 from mmscalablevit.errors import listed_below
 
@@ -81,6 +80,11 @@ def select_state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> Mappi
             f"{listed_below(others, LISTED)}"
         )
     return state_dict
+
+
+def looks_released(names: Iterable[str]) -> bool:
+    """Whether names are those of a released checkpoint, or of another program's much like it."""
+    return any(name.startswith(("patch_embeds.", "layers.0.", "backbone.0.")) for name in names)
 
 
 def rename(name: str, renames: Sequence[Rename]) -> str:

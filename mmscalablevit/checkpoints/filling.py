@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,37 +10,9 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmscalablevit.checkpoints.reading import (
-    Checkpoint,
-    load_file,
-    require_own_names,
-    unwrapped,
-)
+from mmscalablevit.checkpoints.entries import LISTED, compare, unwrapped
+from mmscalablevit.checkpoints.reading import Checkpoint, load_file
 from mmscalablevit.errors import listed_below
-
-LISTED = 12  # entries in a message; the rest is counted
-
-
-class Comparison(NamedTuple):
-    """What keeps the entries of a checkpoint from being those of a model.
-
-    Attributes:
-        missing: Those that the checkpoint lacks.
-        reshaped: Those that have another shape there.
-        unknown: Those that only the checkpoint has.
-    """
-
-    missing: list[str]
-    reshaped: list[str]
-    unknown: list[str]
-
-
-def compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Comparison:
-    """Compare the names and shapes of a model's entries with those of a checkpoint."""
-    missing = [name for name in wanted if name not in given]
-    both = [name for name in wanted if name in given]
-    reshaped = [name for name in both if wanted[name].shape != given[name].shape]
-    return Comparison(missing, reshaped, [name for name in given if name not in wanted])
 
 
 class Filling(NamedTuple):
@@ -63,7 +35,8 @@ def read_filling(
     Args:
         module: The module.
         path: A file, or an address that MMEngine loads from (``https://...``).
-        prefix: Prefix of the module's entries in the file, such as ``'backbone.'``.
+        prefix: Prefix of the module's entries in the file, such as ``'backbone.'``. A released
+            checkpoint has none.
         optional: Names, or beginnings of names, that the file may lack.
 
     Raises:
@@ -73,7 +46,10 @@ def read_filling(
     """
     wanted, kind = module.state_dict(), type(module).__name__
     start = next(iter(unwrapped({f"{prefix.rstrip('.')}.": None}))) if prefix else ""
-    content = _read(path).weights(f"{start}{name}" for name in wanted)
+    checkpoint = _read(path)
+    if checkpoint.is_released:
+        start = "backbone."
+    content = checkpoint.weights(f"{start}{name}" for name in wanted)
     given = {
         name.removeprefix(start): value for name, value in content.items() if name.startswith(start)
     }
@@ -86,8 +62,6 @@ def read_filling(
     ]
     if problems:
         filled = len(wanted) - len(missing) - len(reshaped)
-        if not filled:
-            require_own_names(content, path)
         problems += [f"left over: {name}" for name in unknown]
         raise ValueError(
             f"{path} fills {filled} of the {len(wanted)} entries of {kind} (prefix {prefix!r}):"
@@ -103,10 +77,9 @@ def _read(path: str) -> Checkpoint:
         return Checkpoint(path, CheckpointLoader.load_checkpoint(path, map_location="cpu"))
     if not Path(path).expanduser().is_file():
         raise FileNotFoundError(
-            f"the pretrained weights {path!r} do not exist. Convert the released ones with"
-            f" `python tools/convert_checkpoint.py RELEASED.pth {path}`, or name the"
-            f" checkpoint of a classifier you trained in"
-            f" init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
+            f"the pretrained weights {path!r} do not exist. Name the released file, or the"
+            " checkpoint of a classifier you trained, in"
+            " init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
         )
     return Checkpoint(path, load_file(path))
 
@@ -122,7 +95,4 @@ def _remedy(entry: str, start: str, names: Iterable[str]) -> str:
     starts = [name.removesuffix(entry) for name in names if f".{name}".endswith(f".{entry}")]
     if starts and start not in starts:
         return f"Its names begin otherwise: say prefix={starts[0] or None!r} in init_cfg."
-    return (
-        "Use the weights of the same arch, made by tools/convert_checkpoint.py or by training:"
-        " those of another one do not fill it."
-    )
+    return "Use the weights of the same arch, released or trained: those of another one do not fill it."

@@ -3,11 +3,13 @@
 A checkpoint is a pickle, and unrestricted unpickling runs whatever the file asks for.
 ``torch.load(weights_only=True)`` builds tensors and plain containers only, plus what has been
 allow-listed. MMEngine's checkpoints hold a little more than tensors (log histories, NumPy
-scalars and arrays): that little is allowed here, and nothing else.
+scalars and arrays), released ones the command line of their training: that little is allowed here,
+and nothing else. Released checkpoints get this package's names as they are read.
 """
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import codecs
 import os
@@ -15,7 +17,7 @@ import pickle
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 
+from mmscalablevit.checkpoints.conversion import convert, looks_released
+from mmscalablevit.checkpoints.entries import unwrapped
 from mmscalablevit.errors import FAILURES, UsageError
 
 try:
@@ -62,6 +66,11 @@ class Checkpoint:
         """The weights; see :func:`find_state_dict`."""
         return find_state_dict(self.content, self.path, wanted)
 
+    @property
+    def is_released(self) -> bool:
+        """Whether the names of its entries are those of the authors' released checkpoints."""
+        return looks_released(_named_entries(self.content))
+
 
 # The methods that MMEngine's checkpoints refer to, by the class they belong to.
 _METHODS: dict[object, tuple[str, ...]] = {
@@ -83,7 +92,7 @@ def _empty_bytes() -> bytes:
 
 
 def mmengine_globals() -> list[AllowedGlobal]:
-    """List what MMEngine's checkpoints hold beyond tensors and plain containers.
+    """List what MMEngine's and released checkpoints hold beyond tensors and plain containers.
 
     NumPy 1 and 2 name the same functions differently; a file written with either loads with
     either. Arrays of Python objects are left out.
@@ -91,6 +100,7 @@ def mmengine_globals() -> list[AllowedGlobal]:
     allowed: list[AllowedGlobal] = [
         HistoryBuffer,
         OneCycleParamScheduler,
+        argparse.Namespace,  # of the programs that wrote the released checkpoints
         (_mmengine_method, "builtins.getattr"),
         (_empty_bytes, "builtins.bytes"),
         (np.ndarray, "numpy.ndarray"),
@@ -104,18 +114,12 @@ def mmengine_globals() -> list[AllowedGlobal]:
     return allowed
 
 
-def load_file(
-    path: str | os.PathLike,
-    map_location: Any = "cpu",
-    extra_globals: Sequence[AllowedGlobal] = (),
-) -> Any:
+def load_file(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     """Load a checkpoint file; nothing in it is executed.
 
     Args:
         path: The file.
         map_location: As in ``torch.load``.
-        extra_globals: Classes to allow for this file besides MMEngine's, such as
-            ``argparse.Namespace`` for checkpoints that keep their command line.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -132,7 +136,7 @@ def load_file(
         )
     # The context manager removes what it was given, so it gets only what is not there yet.
     known = torch.serialization.get_safe_globals()
-    allowed = [entry for entry in (*mmengine_globals(), *extra_globals) if entry not in known]
+    allowed = [entry for entry in mmengine_globals() if entry not in known]
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -147,11 +151,6 @@ def _explain(path: Path, reason: str) -> str:
     refused = re.search(r"GLOBAL ([\w.]+\w)", reason)
     if refused or "unrecognized function" in reason or "allowlisted" in reason:
         name = f"'{refused[1]}'" if refused else "code"
-        if name == "'argparse.Namespace'":
-            return (
-                f"checkpoint {path} holds its program's command line (argparse.Namespace), as the"
-                f" released ones do; convert it: tools/convert_checkpoint.py {path} DST"
-            )
         return (
             f"checkpoint {path} asks to run {name}, which is neither a tensor nor part of "
             "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
@@ -197,35 +196,23 @@ def find_state_dict(
         The tensors by their names, :func:`unwrapped`.
 
     Raises:
-        CheckpointError: There are none, or they are a released checkpoint's.
+        CheckpointError: There are none, or nearly those of a released checkpoint.
     """
-    named = saved_entries(content, wanted)
+    try:
+        named = saved_entries(content, wanted)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
     weights = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
-    if isinstance(content, Mapping) and "state_dict" not in content and "model" in content:
-        require_own_names(weights, path)
     if not weights:
         raise CheckpointError(
             f"checkpoint {path} holds no weights: neither a state dict nor an entry 'state_dict';"
-            " use one that MMEngine or tools/convert_checkpoint.py wrote"
+            " use a released one, or one that MMEngine wrote"
         )
     return weights
 
 
-def require_own_names(names: Iterable[str], path: str | os.PathLike) -> None:
-    """Refuse a released checkpoint, told by the names of its entries.
-
-    Raises:
-        CheckpointError: It is one.
-    """
-    if any(name.startswith(("patch_embeds.", "layers.0.", "backbone.0.")) for name in names):
-        raise CheckpointError(
-            f"checkpoint {path} is a released checkpoint, or of another program: run"
-            f" tools/convert_checkpoint.py {path} DST and use DST"
-        )
-
-
 def saved_entries(content: Any, wanted: Iterable[str] = ()) -> dict[str, Any]:
-    """Find what a file holds by the names of weights.
+    """Find what a file holds by the names of weights; a released checkpoint is converted.
 
     Args:
         content: What was saved.
@@ -233,12 +220,18 @@ def saved_entries(content: Any, wanted: Iterable[str] = ()) -> dict[str, Any]:
             names if these lack it.
 
     Returns:
-        The entries by their names, :func:`unwrapped`; moving averages only if there is nothing
+        The entries by their names, :func:`.unwrapped`; moving averages only if there is nothing
         else.
+
+    Raises:
+        CheckpointError: It is nearly a released checkpoint; the message lists what differs.
     """
-    entries = content if isinstance(content, Mapping) else {}
-    places = (entries[name] for name in _PLACES if isinstance(entries.get(name), Mapping))
-    named = unwrapped(next(places, entries))
+    named = _named_entries(content)
+    if looks_released(named):
+        try:
+            return dict(convert(named).state_dict)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
     wanted = list(wanted)
     wrapped = bool(wanted) and all(name.startswith("model.") for name in named)
     if wrapped and not any(name.startswith("model.") for name in wanted):
@@ -246,10 +239,10 @@ def saved_entries(content: Any, wanted: Iterable[str] = ()) -> dict[str, Any]:
     return named
 
 
-def unwrapped(entries: Mapping[Any, Any]) -> dict[str, Any]:
-    """Take off what wrappers for data parallelism and compilation add to the names of weights."""
-    plain = ((re.sub(r"(^|\.)_orig_mod\.", r"\1", str(name)), entries[name]) for name in entries)
-    return {name.removeprefix("module."): value for name, value in plain}
+def _named_entries(content: Any) -> dict[str, Any]:
+    entries = content if isinstance(content, Mapping) else {}
+    places = (entries[name] for name in _PLACES if isinstance(entries.get(name), Mapping))
+    return unwrapped(next(places, entries))
 
 
 class UnsafeFileError(CheckpointError):

@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmscalablevit.checkpoints import Checkpoint, CheckpointError, find_state_dict, load_file
-from mmscalablevit.checkpoints.filling import Filling, compare
-from mmscalablevit.checkpoints.reading import require_own_names
+from mmscalablevit.checkpoints.entries import compare
+from mmscalablevit.checkpoints.filling import Filling
 from mmscalablevit.errors import UsageError, near_names
 from mmscalablevit.evaluation.selection import type_name
 from mmscalablevit.models.pyramid import PyramidBackbone
@@ -166,7 +166,6 @@ def require_start(model: nn.Module, start: Checkpoint) -> None:
     fitting = [name for name in names if name.startswith("backbone.")]
     filled = sum(expected[name].numel() for name in fitting)
     if 2 * filled < sum(expected[name].numel() for name in wanted):
-        require_own_names(saved, start.path)
         raise CheckpointError(
             f"load_from {start.path} is of another backbone, or another size of it: it fills"
             f" {len(fitting)} of the backbone's {len(wanted)} entries"

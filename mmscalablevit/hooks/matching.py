@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmscalablevit.checkpoints.filling import compare
+from mmscalablevit.checkpoints.entries import compare
 from mmscalablevit.checkpoints.reading import CheckpointError, saved_entries
 from mmscalablevit.errors import listed_below
 from mmscalablevit.models.wrappers import bare_model

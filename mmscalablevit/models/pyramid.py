@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmscalablevit.checkpoints.filling import Filling, read_filling
-from mmscalablevit.checkpoints.reading import CheckpointError, require_own_names
+from mmscalablevit.checkpoints.reading import Checkpoint, CheckpointError, saved_entries
 from mmscalablevit.errors import UsageError, listed
 from mmscalablevit.models.arch import Arch
 from mmscalablevit.models.layers import drop_path_rates, to_nchw, to_nhwc
@@ -106,11 +106,11 @@ def _refuse_foreign(backbone: nn.Module, keys: Any) -> None:
     starts = [name.removesuffix(first) for name in missing if name.endswith(first)]
     empty = [start for start in starts if all(f"{start}{name}" in missing for name in others)]
     if empty and keys.unexpected_keys:
-        require_own_names(keys.unexpected_keys, "that was given")
         raise CheckpointError(
             f"the weights fill nothing of {type(backbone).__name__}: they lack {empty[0]}{first},"
-            f" and have {listed(keys.unexpected_keys, 3)}; name a file of this model (released"
-            " ones are converted by tools/convert_checkpoint.py first)"
+            f" and have {listed(keys.unexpected_keys, 3)}; name a file of this model (a"
+            " released one goes into the backbone's init_cfg, or through"
+            " tools/convert_checkpoint.py first)"
         )
 
 
@@ -132,7 +132,8 @@ class PyramidBackbone(BaseModule):
             in eval mode. -1 freezes none.
         init_cfg: Initialisation by MMEngine's rules. ``dict(type='Pretrained',
             checkpoint=FILE, prefix='backbone.')`` must fill every entry of the backbone,
-            save the output norms that the file's model did not have.
+            save the output norms that the file's model did not have. FILE may be a released one,
+            which needs no prefix.
         pretrained: None; MMSegmentation hands what its bases say of ResNet on to any backbone.
 
     Raises:
@@ -222,6 +223,22 @@ class PyramidBackbone(BaseModule):
             for init_cfg in self._init_cfgs()
             if init_cfg["type"] == "Pretrained"
         ]
+
+    def _checkpoint_filter(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Convert a released checkpoint that a classifier is given.
+
+        MMPretrain's ImageClassifier looks for a backbone's method of this name, for weights of
+        other programs, and has it called with its own entries before it takes them.
+
+        Args:
+            state_dict: The entries, or what a file holds; changed in place.
+            prefix: What precedes the classifier's names in it; in a larger model all is left as
+                it is.
+        """
+        if not prefix and Checkpoint("", state_dict).is_released:
+            converted = saved_entries(state_dict)
+            state_dict.clear()
+            state_dict.update(converted)
 
     def _init_cfgs(self) -> list[dict]:
         return [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
