@@ -37,8 +37,11 @@ setup(
     # What MMEngine and MIM look for in an installed package. In git these are links to the folders
     # of the checkout, so that an editable install has them too; a wheel gets the files.
     package_data={
-        "mmscalablevit": [".mim/*.yml", *(f".mim/configs/**/*.{e}" for e in ("py", "yml", "md"))]
-        + [".mim/tools/*.py", ".mim/tools/*.sh"]
+        "mmscalablevit": [
+            ".mim/*.yml",
+            *(f".mim/configs/**/*.{kind}" for kind in ("py", "yml", "md")),
+            *(f".mim/tools/*.{kind}" for kind in ("py", "sh")),
+        ]
     },
     python_requires=">=3.10,<3.14",
     # The mm packages are extras, not hard requirements: there are two stacks with the same import

@@ -46,7 +46,7 @@ def read_filling(
     """
     wanted, kind = module.state_dict(), type(module).__name__
     start = next(iter(unwrapped({f"{prefix.rstrip('.')}.": None}))) if prefix else ""
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     if checkpoint.is_released:
         start = "backbone."
     content = checkpoint.weights(f"{start}{name}" for name in wanted)
@@ -72,14 +72,19 @@ def read_filling(
     return Filling({name: value for name, value in given.items() if name in wanted}, fresh)
 
 
-def _read(path: str) -> Checkpoint:
+def read_checkpoint(path: str) -> Checkpoint:
+    """Read a file safely, or fetch one from an address as MMEngine does.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It cannot be read.
+    """
     if "://" in path:
         return Checkpoint(path, CheckpointLoader.load_checkpoint(path, map_location="cpu"))
     if not Path(path).expanduser().is_file():
         raise FileNotFoundError(
             f"the pretrained weights {path!r} do not exist. Name the released file, or the"
-            " checkpoint of a classifier you trained, in"
-            " init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
+            " checkpoint of a classifier you trained"
         )
     return Checkpoint(path, load_file(path))
 
@@ -95,4 +100,4 @@ def _remedy(entry: str, start: str, names: Iterable[str]) -> str:
     starts = [name.removesuffix(entry) for name in names if f".{name}".endswith(f".{entry}")]
     if starts and start not in starts:
         return f"Its names begin otherwise: say prefix={starts[0] or None!r} in init_cfg."
-    return "Use the weights of the same arch, released or trained: those of another one do not fill it."
+    return "Use the weights of the same arch, released or trained: others do not fill it."

@@ -161,7 +161,7 @@ def require_start(model: nn.Module, start: Checkpoint) -> None:
     Raises:
         CheckpointError: It is of another backbone.
     """
-    expected, saved, names = fitting_entries(model, start)
+    expected, _, names = fitting_entries(model, start)
     wanted = [name for name in expected if name.startswith("backbone.")]
     fitting = [name for name in names if name.startswith("backbone.")]
     filled = sum(expected[name].numel() for name in fitting)
