@@ -1,7 +1,7 @@
 """Print the environment report, or run a tool, in any folder.
 
-``python -m mmscalablevit`` prints the report; ``python -m mmscalablevit TOOL [ARGUMENT ...]`` runs a
-file of ``tools``, such as train, test or reproduce, and needs no checkout.
+``python -m mmscalablevit`` prints the report, ``python -m mmscalablevit TOOL [ARGUMENT ...]`` runs
+a file of ``tools``, such as train, test or reproduce, and needs no checkout.
 """
 
 from __future__ import annotations

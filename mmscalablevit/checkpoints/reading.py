@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import codecs
+import contextlib
 import os
 import pickle
 import re
@@ -130,6 +131,11 @@ def load_file(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
         raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path} is empty; use an earlier one")
+    if _is_safetensors(path):
+        with contextlib.suppress(ImportError):
+            from safetensors.torch import load_file as load_safetensors
+
+            return load_safetensors(path, device=str(map_location))
     if not hasattr(torch.serialization, "safe_globals"):
         raise CheckpointError(
             f"cannot load {path} safely with torch {torch.__version__}; install torch 2.6 or later"
@@ -146,6 +152,11 @@ def load_file(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
         raise CheckpointError(_explain(path, str(error))) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"  # after the length of the header
+
+
 def _explain(path: Path, reason: str) -> str:
     """Say what is wrong with a file that ``torch.load(weights_only=True)`` turned down."""
     refused = re.search(r"GLOBAL ([\w.]+\w)", reason)
@@ -156,9 +167,7 @@ def _explain(path: Path, reason: str) -> str:
             "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
             "its state dict alone with torch.save in the program that made it, and load that"
         )
-    with open(path, "rb") as file:
-        head = file.read(9)
-    if head[8:] == b"{":  # after the length of the header
+    if _is_safetensors(path):
         return (
             f"checkpoint {path} is in the safetensors format; save it as PyTorch does: torch.save("
             f"safetensors.torch.load_file({str(path)!r}), {str(path.with_suffix('.pth'))!r})"

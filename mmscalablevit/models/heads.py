@@ -8,6 +8,7 @@ A config names it beside the package::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
@@ -97,6 +98,8 @@ class ClassAttentionHead(ClassAttentionScores, ClsHead):
     Raises:
         ValueError: ``num_heads`` does not divide ``in_channels``.
     """
+
+    loss_module: Any
 
     def __init__(
         self,

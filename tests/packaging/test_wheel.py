@@ -97,9 +97,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*command: str | Path) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -118,8 +116,7 @@ def test_names_resolve(python: Path, place: Path) -> None:
 def test_tools_run(python: Path, place: Path) -> None:
     run(python, "-m", "mmscalablevit", "train", "own.py", "--work-dir", "run")
     name = "lvt-tiny_1xb64_digits"
-    shown = run(
-        python, "-m", "mmscalablevit", "test", name, "run/epoch_1.pth")
+    shown = run(python, "-m", "mmscalablevit", "test", name, "run/epoch_1.pth")
     assert "accuracy/top1: " in shown
     assert (place / "work_dirs" / name / "metrics.json").is_file()
     assert "ScalableViT-L" in run(python, "-m", "mmscalablevit", "reproduce", "list", "2")
