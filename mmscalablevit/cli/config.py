@@ -30,7 +30,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         line = module_line(error)
         place = f"config {path}" if line is None else f"config {path}, line {line}"
         raise UsageError(f"{place} cannot be read: {first_line(error)}") from error
-    drop_own_scope(cfg.values())
+    drop_own_scope(list(cfg.values()))
     if "model" not in cfg:
         raise UsageError(f"config {path} has no model; name a leaf config, not one of its bases")
     if options:
@@ -55,8 +55,8 @@ def drop_own_scope(entry: Any) -> None:
     if isinstance(entry, dict):
         if entry.get("_scope_") == "mmscalablevit":
             del entry["_scope_"]
-        entry = entry.values()
-    if not isinstance(entry, str) and isinstance(entry, Iterable):
+        entry = list(entry.values())
+    if isinstance(entry, (list, tuple)):
         for inner in entry:
             drop_own_scope(inner)
 
