@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import builtins
 import codecs
-import contextlib
 import os
 import pickle
 import re
@@ -132,10 +131,7 @@ def load_file(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     if path.stat().st_size == 0:
         raise CheckpointError(f"checkpoint {path} is empty; use an earlier one")
     if _is_safetensors(path):
-        with contextlib.suppress(ImportError):
-            from safetensors.torch import load_file as load_safetensors
-
-            return load_safetensors(path, device=str(map_location))
+        return _load_safetensors(path, map_location)
     if not hasattr(torch.serialization, "safe_globals"):
         raise CheckpointError(
             f"cannot load {path} safely with torch {torch.__version__}; install torch 2.6 or later"
@@ -157,6 +153,23 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"  # after the length of the header
 
 
+def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file as load_safetensors
+    except ImportError:
+        raise CheckpointError(
+            f"checkpoint {path} is in the safetensors format, whose package is not installed:"
+            " pip install safetensors"
+        ) from None
+    try:
+        return load_safetensors(path, device=str(map_location))
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged ({error}); copy it again or use an earlier one"
+        ) from error
+
+
 def _explain(path: Path, reason: str) -> str:
     """Say what is wrong with a file that ``torch.load(weights_only=True)`` turned down."""
     refused = re.search(r"GLOBAL ([\w.]+\w)", reason)
@@ -166,11 +179,6 @@ def _explain(path: Path, reason: str) -> str:
             f"checkpoint {path} asks to run {name}, which is neither a tensor nor part of "
             "MMEngine's checkpoints: refused, nothing was executed. If you trust the file, save "
             "its state dict alone with torch.save in the program that made it, and load that"
-        )
-    if _is_safetensors(path):
-        return (
-            f"checkpoint {path} is in the safetensors format; save it as PyTorch does: torch.save("
-            f"safetensors.torch.load_file({str(path)!r}), {str(path.with_suffix('.pth'))!r})"
         )
     if "TorchScript" in reason:
         return (

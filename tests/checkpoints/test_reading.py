@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -196,18 +197,19 @@ def test_pickled_annotations_hold_plain_objects_and_no_code(tmp_path, protocol):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (struct.pack("<Q", 64) + b'{"a":{"dtype":"F32"', r"safetensors format.*load_file\("),
-        (None, r"TorchScript program.*torch\.jit\.load\("),
-    ],
-)
-def test_other_formats_are_named_with_what_converts_them(tmp_path, content, words):
+def test_torchscript_is_named_with_what_converts_it(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"TorchScript program.*torch\.jit\.load\("):
+        load_file(tmp_path / "x.pth")
+
+
+def test_a_damaged_file_of_safetensors_is_named(tmp_path, monkeypatch):
     path = tmp_path / "x.pth"
-    if content is None:
-        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), path)
-    else:
-        path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=words):
+    path.write_bytes(struct.pack("<Q", 64) + b'{"a":{"dtype":"F32"')
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "safetensors", None)  # as where it is not installed
+        with pytest.raises(CheckpointError, match=r"x.pth.*pip install safetensors"):
+            load_file(path)
+    pytest.importorskip("safetensors")
+    with pytest.raises(CheckpointError, match=r"x.pth is damaged \(.*copy it again"):
         load_file(path)
