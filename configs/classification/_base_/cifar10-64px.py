@@ -23,7 +23,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=True, end=3, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=3, end=28, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=3, end=44, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=28, val_interval=4)
+train_cfg = dict(max_epochs=44, val_interval=4)
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=2, max_keep_ckpts=2))

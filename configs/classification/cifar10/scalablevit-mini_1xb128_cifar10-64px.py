@@ -6,5 +6,6 @@ model = dict(
         out_indices=(2,),
         # From scratch in hours: the normal(0.02) of the large models starts too small.
         init_cfg=dict(type="Xavier", layer="Linear"),
-    )
+    ),
+    head=dict(in_channels=192),
 )
