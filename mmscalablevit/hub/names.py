@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmscalablevit.errors import UsageError
+from mmscalablevit.errors import FAILURES, UsageError
 from mmscalablevit.files import find_configs
 
 
@@ -20,8 +20,9 @@ def register_names() -> None:
         from mmpretrain.apis import ModelHub
 
         configs = find_configs()
-    # AssertionError: MMPretrain refuses the installed mmcv; UsageError: there are no configs.
-    except (ImportError, AssertionError, UsageError):
+    # What keeps MMPretrain from being imported is no concern of other frameworks' users; without
+    # configs (UsageError) there are no names.
+    except (*FAILURES, UsageError):
         return
     for metafile in sorted(configs.glob("classification/*/metafile.yml")):
         ModelHub.register_model_index(metafile, config_prefix=configs.parent)
