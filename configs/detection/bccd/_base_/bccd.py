@@ -25,17 +25,20 @@ test_pipeline = [
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
+dataset = dict(
+    type="VOCDataset",
+    data_root=data_root,
+    data_prefix=dict(sub_data_root=""),
+    metainfo=metainfo,
+)
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="VOCDataset",
-        data_root=data_root,
+        **dataset,
         ann_file="ImageSets/Main/trainval.txt",
-        data_prefix=dict(sub_data_root=""),
-        metainfo=metainfo,
         filter_cfg=dict(bbox_min_size=4),  # there are boxes without width
         pipeline=train_pipeline,
     ),
@@ -46,11 +49,8 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="VOCDataset",
-        data_root=data_root,
+        **dataset,
         ann_file="ImageSets/Main/test.txt",
-        data_prefix=dict(sub_data_root=""),
-        metainfo=metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),

